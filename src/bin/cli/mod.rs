@@ -1,0 +1,147 @@
+//! What every binary needs around its one call into the library: messages on stderr, the exit status,
+//! and a quiet end when the reader of a pipe has gone.
+#![allow(dead_code, reason = "each binary uses its part")]
+#![allow(clippy::print_stderr, reason = "this is where messages are printed")]
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
+use std::process::ExitCode;
+
+use anyhow::Error;
+use clap::{CommandFactory, Parser};
+use litter::exit::Exit;
+use litter::report::{Report, Unit};
+use os_display::Quotable;
+
+/// Parses the arguments and runs `work`; its errors become messages and exit statuses.
+pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
+    let program = A::command().get_name().to_owned();
+    if let [_, flag, shell] = std::env::args().collect::<Vec<_>>().as_slice()
+        && flag == "--generate-completions"
+    {
+        return completions::<A>(&program, shell);
+    }
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let status = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.print().is_ok() { status } else { Exit::Nothing }.into();
+        }
+    };
+    let mut report = Stderr::new(program);
+    match work(args, &mut report) {
+        Ok(exit) => {
+            report.finish();
+            exit.max(Exit::of_failures(report.failures)).into()
+        }
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report.line(&format!("{error:#}"));
+            Exit::Nothing.into()
+        }
+    }
+}
+
+fn completions<A: CommandFactory>(program: &str, shell: &str) -> ExitCode {
+    let Ok(shell) = shell.parse::<clap_complete::Shell>() else { return Exit::Usage.into() };
+    clap_complete::generate(shell, &mut A::command(), program, &mut io::stdout());
+    ExitCode::SUCCESS
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+            || cause.downcast_ref::<serde_json::Error>().is_some_and(|e| e.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
+    })
+}
+
+/// Messages and progress on stderr.
+pub struct Stderr {
+    program: String,
+    failures: u64,
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Stderr {
+    fn new(program: String) -> Self {
+        Self { program, failures: 0, bar: None }
+    }
+
+    fn line(&self, text: &str) {
+        let text = harmless(text);
+        let line = format!("{}: {text}", self.program);
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Report for Stderr {
+    fn failure(&mut self, subject: &str, cause: &str) {
+        self.failures += 1;
+        self.line(&format!("{subject}: {cause}"));
+    }
+
+    fn notice(&mut self, text: &str) {
+        self.line(text);
+    }
+
+    fn progress(&mut self, done: u64, total: u64, unit: Unit) {
+        let bar = self.bar.get_or_insert_with(|| progress_bar(unit));
+        if total > 0 {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+}
+
+fn progress_bar(unit: Unit) -> indicatif::ProgressBar {
+    let template = match unit {
+        Unit::Bytes => "{bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}",
+        Unit::Files => "{human_pos} files {per_sec} {wide_msg}",
+        Unit::Documents => "{human_pos} documents {per_sec} {wide_msg}",
+    };
+    // indicatif draws on stderr, and only where that is a terminal
+    let bar = indicatif::ProgressBar::no_length();
+    if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Text in which no byte can drive a terminal: messages name files, and names are anybody's.
+fn harmless(text: &str) -> String {
+    if text.chars().any(char::is_control) { text.maybe_quote().to_string() } else { text.to_owned() }
+}
+
+/// Standard input, buffered.
+pub fn stdin() -> BufReader<StdinLock<'static>> {
+    BufReader::with_capacity(1 << 16, io::stdin().lock())
+}
+
+/// Standard output, buffered.
+pub fn stdout() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(1 << 16, io::stdout())
+}
+
+/// Whether stdout is a terminal, so that names are to be quoted.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// An unnamed temporary file in `TMPDIR`, for what must be whole before it is acted upon.
+pub fn spool() -> io::Result<File> {
+    tempfile::tempfile()
+}
+
+/// Flushes what a library function wrote.
+pub fn flush(mut output: impl Write) -> io::Result<()> {
+    output.flush()
+}

@@ -1,0 +1,3 @@
+//! ltr-locate [DIR] - the box around DIR
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! Litter: which file of a space is in which box, what should be where, and how to get it there safely.
+//!
+//! The modules stand in the order in which data flows: words first, then facts (scan, compare, hash,
+//! commit), then the index that keeps them, intentions and plan, and at last what moves files.
+//! Nothing in here prints, exits or reads the environment: functions take readers, writers and a
+//! [`report::Report`].
+
+pub mod exit;
+pub mod path;
+pub mod record;
+pub mod report;
+pub mod stamp;
+pub mod stream;
+pub mod version;

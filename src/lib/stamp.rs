@@ -1,0 +1,189 @@
+//! Stamps order all writes of documents: a hybrid logical clock (Kulkarni et al., "Logical Physical
+//! Clocks", 2014), so that a clock that is wrong can delay nobody's edits for ever.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Largest milliseconds since 1970 that a stamp may carry: 12 hex digits, less one bit so that a
+/// clock that has seen it can still count on.
+pub const MS_MAX: u64 = (1 << 47) - 1;
+
+/// One tick of the clock: when, which in that millisecond, and at which index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "std::borrow::Cow<'_, str>", into = "String")]
+pub struct Stamp {
+    /// Milliseconds since 1970.
+    pub ms: u64,
+    /// Counts stamps within one millisecond.
+    pub counter: u16,
+    /// The index that issued the stamp.
+    pub index: u32,
+}
+
+impl Stamp {
+    /// The 12 bytes whose order is the order of stamps.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..6].copy_from_slice(&self.ms.to_be_bytes()[2..]);
+        bytes[6..8].copy_from_slice(&self.counter.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.index.to_be_bytes());
+        bytes
+    }
+
+    /// What [`Stamp::to_bytes`] wrote.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 12]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
+        Self {
+            ms: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+            counter: u16::from_be_bytes([g, h]),
+            index: u32::from_be_bytes([i, j, k, l]),
+        }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}-{:04x}-{:08x}", self.ms, self.counter, self.index)
+    }
+}
+
+impl From<Stamp> for String {
+    fn from(stamp: Stamp) -> String {
+        stamp.to_string()
+    }
+}
+
+/// A string that is not a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAStamp;
+
+impl fmt::Display for NotAStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a stamp")
+    }
+}
+
+impl std::error::Error for NotAStamp {}
+
+impl FromStr for Stamp {
+    type Err = NotAStamp;
+    fn from_str(text: &str) -> Result<Self, NotAStamp> {
+        let stamp = (|| {
+            let (ms, rest) = text.split_once('-')?;
+            let (counter, index) = rest.split_once('-')?;
+            Some(Self { ms: hex(ms, 12)?, counter: u16::try_from(hex(counter, 4)?).ok()?, index: parse_hex8(index)? })
+        })();
+        stamp.filter(|s| s.ms <= MS_MAX).ok_or(NotAStamp)
+    }
+}
+
+impl TryFrom<std::borrow::Cow<'_, str>> for Stamp {
+    type Error = NotAStamp;
+    fn try_from(text: std::borrow::Cow<'_, str>) -> Result<Self, NotAStamp> {
+        text.parse()
+    }
+}
+
+/// Reads exactly `digits` lower-case hex digits.
+fn hex(text: &str, digits: usize) -> Option<u64> {
+    let canonical = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    canonical.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Reads the 8 hex digits of an index id or actor.
+#[must_use]
+pub fn parse_hex8(text: &str) -> Option<u32> {
+    hex(text, 8).and_then(|n| u32::try_from(n).ok())
+}
+
+/// Eight random hex digits' worth, for index ids and actors.
+#[must_use]
+pub fn random_id() -> u32 {
+    uuid::Uuid::new_v4().as_fields().0
+}
+
+/// Issues stamps greater than any it has seen.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    last: Stamp,
+    index: u32,
+}
+
+impl Clock {
+    /// A clock of the index `index` that has seen `last`.
+    #[must_use]
+    pub fn new(index: u32, last: Stamp) -> Self {
+        Self { last, index }
+    }
+
+    /// Learns of a stamp that somebody else issued.
+    pub fn see(&mut self, stamp: Stamp) {
+        self.last = self.last.max(stamp);
+    }
+
+    /// The greatest stamp seen or issued.
+    #[must_use]
+    pub fn last(&self) -> Stamp {
+        self.last
+    }
+
+    /// The next stamp: the time `now`, or just after the greatest seen where that is later.
+    pub fn tick(&mut self, now: SystemTime) -> Stamp {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
+        let now = u64::try_from(now).unwrap_or(MS_MAX).min(MS_MAX);
+        let (ms, counter) = if now > self.last.ms {
+            (now, 0)
+        } else {
+            match self.last.counter.checked_add(1) {
+                Some(counter) => (self.last.ms, counter),
+                None => (self.last.ms + 1, 0),
+            }
+        };
+        self.last = Stamp { ms, counter, index: self.index };
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_grow_whatever_the_clock_does() {
+        let mut clock = Clock::new(7, Stamp::default());
+        let late = UNIX_EPOCH + Duration::from_secs(100);
+        let first = clock.tick(late);
+        let second = clock.tick(UNIX_EPOCH);
+        assert!(second > first);
+        clock.see(Stamp { ms: 1 << 40, counter: u16::MAX, index: 9 });
+        let third = clock.tick(late);
+        assert_eq!(third, Stamp { ms: (1 << 40) + 1, counter: 0, index: 7 });
+    }
+
+    #[test]
+    fn text_and_bytes_keep_the_order() {
+        let stamps = [
+            Stamp { ms: 1, counter: 2, index: 3 },
+            Stamp { ms: 1, counter: 3, index: 0 },
+            Stamp { ms: 256, counter: 0, index: 0 },
+        ];
+        for pair in stamps.windows(2) {
+            assert!(pair[0].to_string() < pair[1].to_string());
+            assert!(pair[0].to_bytes() < pair[1].to_bytes());
+            assert_eq!(pair[0].to_string().parse(), Ok(pair[0]));
+            assert_eq!(Stamp::from_bytes(pair[0].to_bytes()), pair[0]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_stamp_is_refused() {
+        for text in ["", "1-2-3", "00000000000A-0000-00000000", "ffffffffffff-0000-00000000", "000000000001-0000-000000001"] {
+            assert_eq!(text.parse::<Stamp>(), Err(NotAStamp), "{text:?}");
+        }
+    }
+}

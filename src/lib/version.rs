@@ -1,0 +1,208 @@
+//! Version vectors: which edit of a path this is, and whether one edit knew of another
+//! (Parker et al., "Detection of Mutual Inconsistency in Distributed Systems", 1983).
+
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::stamp::parse_hex8;
+
+/// Largest count: what every JSON reader holds exactly (RFC 8259, section 6).
+pub const COUNT_MAX: u64 = (1 << 53) - 1;
+
+/// How two versions relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The same edits.
+    Equal,
+    /// The first lacks edits of the second.
+    Older,
+    /// The first has all edits of the second, and more.
+    Newer,
+    /// Each has edits that the other lacks.
+    Concurrent,
+}
+
+/// A version vector: counts of edits by actor, sorted by actor, no zeros.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Version {
+    counts: Vec<(u32, u64)>,
+}
+
+impl Version {
+    /// The vector of one actor alone.
+    #[must_use]
+    pub fn of(actor: u32, count: u64) -> Self {
+        Self { counts: vec![(actor, count)] }
+    }
+
+    /// Whether no edit is counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// The edits of `actor` that this version has.
+    #[must_use]
+    pub fn count(&self, actor: u32) -> u64 {
+        self.counts.binary_search_by_key(&actor, |c| c.0).map_or(0, |at| self.counts[at].1)
+    }
+
+    /// How this version relates to `other`.
+    #[must_use]
+    pub fn relation(&self, other: &Self) -> Relation {
+        if self == other {
+            return Relation::Equal;
+        }
+        match (other.includes(self), self.includes(other)) {
+            (true, _) => Relation::Older,
+            (_, true) => Relation::Newer,
+            _ => Relation::Concurrent,
+        }
+    }
+
+    /// Whether this version has every edit of `other`.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        other.counts.iter().all(|&(actor, count)| self.count(actor) >= count)
+    }
+
+    /// Takes over all edits of `other`.
+    pub fn join(&mut self, other: &Self) {
+        for &(actor, count) in &other.counts {
+            match self.counts.binary_search_by_key(&actor, |c| c.0) {
+                Ok(at) => self.counts[at].1 = self.counts[at].1.max(count),
+                Err(at) => self.counts.insert(at, (actor, count)),
+            }
+        }
+    }
+
+    /// The version of an edit by `actor` on top of this one. `least` is the number that the actor's
+    /// box gives to the edits it records now: no number is used twice, even where this vector has
+    /// forgotten the actor.
+    #[must_use]
+    pub fn successor(&self, actor: u32, least: u64) -> Self {
+        let mut next = self.clone();
+        next.join(&Self::of(actor, least.max(self.count(actor) + 1)));
+        next
+    }
+
+    /// Compact bytes for the index: actor and count, big-endian, 12 bytes a pair.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.counts.len() * 12);
+        for (actor, count) in &self.counts {
+            bytes.extend_from_slice(&actor.to_be_bytes());
+            bytes.extend_from_slice(&count.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// What [`Version::to_bytes`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (pairs, rest) = bytes.as_chunks::<12>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let counts = pairs
+            .iter()
+            .map(|&[a, b, c, d, e, f, g, h, i, j, k, l]| {
+                (u32::from_be_bytes([a, b, c, d]), u64::from_be_bytes([e, f, g, h, i, j, k, l]))
+            })
+            .collect();
+        Some(Self { counts })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (actor, count)) in self.counts.iter().enumerate() {
+            write!(f, "{}{actor:08x}:{count}", if i > 0 { " " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.counts.len()))?;
+        for (actor, count) in &self.counts {
+            map.serialize_entry(&format_args!("{actor:08x}"), count)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counts;
+        impl<'de> Visitor<'de> for Counts {
+            type Value = Version;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a version vector")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Version, A::Error> {
+                let mut version = Version::default();
+                while let Some((actor, count)) = map.next_entry::<std::borrow::Cow<'_, str>, u64>()? {
+                    let actor = parse_hex8(&actor).ok_or_else(|| A::Error::custom("an actor is 8 hex digits"))?;
+                    if count == 0 || count > COUNT_MAX || version.count(actor) != 0 {
+                        return Err(A::Error::custom("count of a version out of range"));
+                    }
+                    version.join(&Version::of(actor, count));
+                }
+                Ok(version)
+            }
+        }
+        deserializer.deserialize_map(Counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn versions() -> impl Strategy<Value = Version> {
+        proptest::collection::btree_map(0u32..4, 1u64..4, 0..4).prop_map(|m| Version { counts: m.into_iter().collect() })
+    }
+
+    proptest! {
+        #[test]
+        fn joining_is_a_least_upper_bound(a in versions(), b in versions(), c in versions()) {
+            let join = |x: &Version, y: &Version| { let mut j = x.clone(); j.join(y); j };
+            prop_assert_eq!(join(&a, &b), join(&b, &a));
+            prop_assert_eq!(join(&join(&a, &b), &c), join(&a, &join(&b, &c)));
+            prop_assert!(join(&a, &b).includes(&a));
+            prop_assert_eq!(a.includes(&b) && b.includes(&a), a == b);
+        }
+
+        #[test]
+        fn a_successor_is_newer(a in versions(), actor in 0u32..6, least in 0u64..6) {
+            prop_assert_eq!(a.successor(actor, least).relation(&a), Relation::Newer);
+        }
+
+        #[test]
+        fn bytes_and_json_keep_a_version(a in versions()) {
+            prop_assert_eq!(Version::from_bytes(&a.to_bytes()), Some(a.clone()));
+            let json = serde_json::to_string(&a).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Version>(&json).unwrap(), a);
+        }
+    }
+
+    #[test]
+    fn what_is_no_version_is_refused() {
+        for json in [
+            r#"{"1":1}"#,
+            r#"{"1f2e3d4c":0}"#,
+            r#"{"1f2e3d4c":-1}"#,
+            r#"{"1f2e3d4c":9007199254740992}"#,
+            "[]",
+            r#"{"1F2e3d4c":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Version>(json).is_err(), "{json}");
+        }
+    }
+}
