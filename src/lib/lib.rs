@@ -7,8 +7,13 @@
 
 pub mod exit;
 pub mod path;
-pub mod record;
 pub mod report;
 pub mod stamp;
 pub mod stream;
 pub mod version;
+
+pub mod record;
+
+pub mod space;
+
+pub mod index;

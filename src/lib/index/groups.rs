@@ -1,0 +1,407 @@
+//! Reading an index in path order: at each path, what every box has there.
+//!
+//! Rows rest by folder and name, so path order is a depth-first walk over the folders. Reads are short
+//! pages, not one long snapshot: a reader that holds its snapshot lets the log of a concurrent commit
+//! grow by hundreds of megabytes. A page that is overtaken by a writer costs nothing worse than a plan
+//! that its executor finds out of date.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use rusqlite::{Row as SqlRow, params};
+
+use super::sqlite::{BoxId, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, ftype_of, mark_of, version_of};
+use super::{Select, Visit};
+use crate::path::{SEPARATOR, SpacePath, key_is_within};
+use crate::record::{Document, Entry, Ftype, Mode, Sha1};
+use crate::stamp::Stamp;
+use crate::version::Version;
+
+/// Rows read at once.
+const PAGE: usize = 1024;
+
+/// What one box has at a path, as far as comparing and planning need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Whose.
+    pub box_id: BoxId,
+    /// Kind of file.
+    pub ftype: Ftype,
+    /// Whether the box holds it.
+    pub present: bool,
+    /// Whether this is a purge.
+    pub purged: bool,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time as its creator recorded it, seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Permission bits.
+    pub mode: Mode,
+    /// Content hash.
+    pub sha1: Option<Sha1>,
+    /// The box's commit counter then.
+    pub commit: u64,
+    /// Which edit.
+    pub version: Version,
+    /// When written.
+    pub stamp: Stamp,
+    /// Local facts, of a box of this machine.
+    pub vouch: Option<Vouch>,
+}
+
+/// Local facts that let a file pass as unchanged without hashing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vouch {
+    /// Inode.
+    pub ino: u64,
+    /// Status change time, seconds and nanoseconds.
+    pub ctime: (i64, u32),
+    /// As young as its hash: vouches for nothing.
+    pub racy: bool,
+}
+
+impl Row {
+    /// What is compared: kind and hash.
+    #[must_use]
+    pub fn content(&self) -> (Ftype, Option<Sha1>) {
+        (self.ftype, self.sha1)
+    }
+}
+
+/// All rows of one path, sorted by box number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The path.
+    pub path: SpacePath,
+    /// What each box has there.
+    pub rows: Vec<Row>,
+}
+
+impl Group {
+    /// The row of one box.
+    #[must_use]
+    pub fn of(&self, box_id: BoxId) -> Option<&Row> {
+        self.rows.iter().find(|r| r.box_id == box_id)
+    }
+}
+
+const ROW_COLUMNS: &str = "name, box, ftype, present, purged, size, mtime, mtime_nsec, mode, sha1, commits, version, stamp, ino, ctime, ctime_nsec, racy";
+
+/// Reads groups in path order.
+#[derive(Debug)]
+pub struct Groups<'a> {
+    index: &'a Sqlite,
+    under: SpacePath,
+    /// Folders that are open, outermost first.
+    stack: Vec<Frame>,
+    /// Folders to come, in path order.
+    folders: VecDeque<(i64, Vec<u8>)>,
+    last_folder: Option<Vec<u8>>,
+    no_more_folders: bool,
+}
+
+/// One open folder.
+#[derive(Debug)]
+struct Frame {
+    id: i64,
+    path: SpacePath,
+    groups: VecDeque<Group>,
+    after: Vec<u8>,
+    complete: bool,
+}
+
+impl Sqlite {
+    /// All groups at or below `under`, in path order.
+    #[must_use]
+    pub fn groups(&self, under: &SpacePath) -> Groups<'_> {
+        Groups {
+            index: self,
+            under: under.clone(),
+            stack: Vec::new(),
+            folders: VecDeque::new(),
+            last_folder: None,
+            no_more_folders: false,
+        }
+    }
+
+    /// What every box has at `path`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn group(&self, path: &SpacePath) -> Result<Group> {
+        let mut rows = Vec::new();
+        if let Some(parent) = path.parent() {
+            let sql = format!(
+                "SELECT {ROW_COLUMNS} FROM entries WHERE folder = (SELECT id FROM folders WHERE key = ?1) AND name = ?2 ORDER BY box"
+            );
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut found = statement.query(params![parent.key(), path.name()])?;
+            while let Some(row) = found.next()? {
+                rows.push(row_of(row)?);
+            }
+        }
+        Ok(Group { path: path.clone(), rows })
+    }
+
+    /// Every present row with the content `sha1`, in path order of its folders.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn holders(&self, ftype: Ftype, sha1: Sha1) -> Result<Vec<(SpacePath, Row)>> {
+        let sql = format!(
+            "SELECT {ROW_COLUMNS}, key FROM entries JOIN folders ON id = folder
+             WHERE sha1 = ?1 AND present AND NOT purged ORDER BY key, name, box"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query([sha1.0])?;
+        let mut holders = Vec::new();
+        while let Some(sql_row) = found.next()? {
+            let row = row_of(sql_row)?;
+            if row.ftype == ftype {
+                let folder = SpacePath::from_key(sql_row.get_ref(17)?.as_blob()?)?;
+                holders.push((folder.join(sql_row.get_ref(0)?.as_blob()?)?, row));
+            }
+        }
+        Ok(holders)
+    }
+
+    /// Makes the index on content, without which [`Sqlite::holders`] reads every row. Left out while
+    /// the first files are loaded, where it would cost ten times what it costs afterwards.
+    ///
+    /// # Errors
+    /// The index cannot be written; a read-only one is used without.
+    pub fn index_contents(&self) -> Result<()> {
+        let known = "SELECT 1 FROM sqlite_master WHERE name = 'entries_sha1'";
+        if !self.connection.prepare_cached(known)?.exists([])? {
+            self.connection.execute_batch("CREATE INDEX IF NOT EXISTS entries_sha1 ON entries (sha1)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Groups<'_> {
+    /// The next group; `None` after the last.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    #[allow(clippy::should_implement_trait, reason = "a fallible stream, as rusqlite's own")]
+    pub fn next(&mut self) -> Result<Option<Group>> {
+        loop {
+            let coming = self.peek_folder()?;
+            let Some(frame) = self.stack.last_mut() else {
+                if !self.open_folder() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if frame.groups.is_empty() && !frame.complete {
+                frame.fill(self.index)?;
+            }
+            match (frame.groups.front(), coming) {
+                // a folder's own entry comes before what is in it
+                (Some(group), Some(folder)) if group.path.key() > folder.as_slice() => {
+                    self.open_folder();
+                }
+                (Some(_), _) => {
+                    let group = frame.groups.pop_front();
+                    if group.as_ref().is_some_and(|g| g.path.is_within(&self.under)) {
+                        return Ok(group);
+                    }
+                }
+                (None, Some(folder)) if key_is_within(&folder, frame.path.key()) => {
+                    self.open_folder();
+                }
+                (None, _) => {
+                    self.stack.pop();
+                }
+            }
+        }
+    }
+
+    /// The key of the next folder that may hold what is asked for.
+    fn peek_folder(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.folders.is_empty() && !self.no_more_folders {
+            self.read_folders()?;
+        }
+        Ok(self.folders.front().map(|f| f.1.clone()))
+    }
+
+    fn read_folders(&mut self) -> Result<()> {
+        let (from, to) = below(self.under.key());
+        let connection = &self.index.connection;
+        let found: Vec<(i64, Vec<u8>)> = match self.last_folder.take() {
+            None => {
+                let parent = self.under.parent().unwrap_or_default();
+                let sql = "SELECT id, key FROM folders WHERE key IN (?1, ?2) ORDER BY key";
+                let mut statement = connection.prepare_cached(sql)?;
+                statement.query_map(params![parent.key(), self.under.key()], pair)?.collect::<rusqlite::Result<_>>()?
+            }
+            Some(last) => {
+                let sql = "SELECT id, key FROM folders WHERE key > ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4";
+                let mut statement = connection.prepare_cached(sql)?;
+                let page = i64::try_from(PAGE)?;
+                let found: Vec<_> = statement.query_map(params![last, from, to, page], pair)?.collect::<rusqlite::Result<_>>()?;
+                self.no_more_folders = found.len() < PAGE;
+                found
+            }
+        };
+        self.last_folder = Some(found.last().map_or_else(Vec::new, |f| f.1.clone()));
+        self.folders.extend(found);
+        if self.folders.is_empty() && !self.no_more_folders {
+            return self.read_folders();
+        }
+        Ok(())
+    }
+
+    fn open_folder(&mut self) -> bool {
+        let Some((id, key)) = self.folders.pop_front() else { return false };
+        let Ok(path) = SpacePath::from_key(&key) else { return true };
+        // of the folder that holds `under` itself, only that one name is wanted
+        let above = self.under.parent().is_some_and(|parent| parent == path);
+        let after = Vec::new();
+        let mut frame = Frame { id, path, groups: VecDeque::new(), after, complete: false };
+        if above {
+            frame.complete = true;
+            if let Ok(group) = self.index.group(&self.under)
+                && !group.rows.is_empty()
+            {
+                frame.groups.push_back(group);
+            }
+        }
+        self.stack.push(frame);
+        true
+    }
+}
+
+fn pair(row: &SqlRow<'_>) -> rusqlite::Result<(i64, Vec<u8>)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+impl Frame {
+    /// Reads the next page. A path's rows are never split over two pages.
+    fn fill(&mut self, index: &Sqlite) -> Result<()> {
+        let sql = format!("SELECT {ROW_COLUMNS} FROM entries WHERE folder = ?1 AND name > ?2 ORDER BY name, box LIMIT ?3");
+        let mut statement = index.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![self.id, self.after, i64::try_from(PAGE)?])?;
+        let mut count = 0;
+        while let Some(sql_row) = rows.next()? {
+            count += 1;
+            let name = sql_row.get_ref(0)?.as_blob()?;
+            let row = row_of(sql_row)?;
+            match self.groups.back_mut() {
+                Some(group) if group.path.name() == name => group.rows.push(row),
+                _ => self.groups.push_back(Group { path: self.path.join(name)?, rows: vec![row] }),
+            }
+        }
+        self.complete = count < PAGE;
+        if !self.complete && self.groups.len() > 1 {
+            self.groups.pop_back();
+        }
+        if let Some(last) = self.groups.back() {
+            self.after = last.path.name().to_vec();
+        }
+        Ok(())
+    }
+}
+
+/// Reads a row of [`ROW_COLUMNS`].
+fn row_of(row: &SqlRow<'_>) -> Result<Row> {
+    let vouch = match row.get::<_, Option<i64>>(13)? {
+        Some(ino) => Some(Vouch { ino: ino.cast_unsigned(), ctime: (row.get(14)?, row.get(15)?), racy: row.get(16)? }),
+        None => None,
+    };
+    Ok(Row {
+        box_id: BoxId(row.get(1)?),
+        ftype: ftype_of(row.get(2)?)?,
+        present: row.get(3)?,
+        purged: row.get(4)?,
+        size: row.get::<_, i64>(5)?.unsigned_abs(),
+        mtime: (row.get(6)?, row.get(7)?),
+        mode: Mode(row.get(8)?),
+        sha1: row.get::<_, Option<[u8; 20]>>(9)?.map(Sha1),
+        commit: row.get::<_, i64>(10)?.unsigned_abs(),
+        version: version_of(row.get_ref(11)?.as_blob()?)?,
+        stamp: Stamp::from_bytes(row.get(12)?),
+        vouch,
+    })
+}
+
+/// The range of folder keys strictly below `key`: from the first value, up to before the second.
+#[must_use]
+pub fn below(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    if key.is_empty() {
+        return (vec![1], vec![0xff; crate::path::PATH_MAX + 1]);
+    }
+    let (mut from, mut to) = (key.to_vec(), key.to_vec());
+    from.push(SEPARATOR);
+    to.push(SEPARATOR + 1);
+    (from, to)
+}
+
+/// See [`super::Index::range`].
+pub(super) fn range(index: &Sqlite, select: &Select, visit: Visit<'_>) -> Result<()> {
+    let wanted = |name: &str| select.boxes.is_empty() || select.boxes.iter().any(|b| b == name);
+    documents(index, true, &mut |document| match &document {
+        Document::Box(name, _) if !wanted(name) => Ok(()),
+        _ => visit(document),
+    })?;
+    let mut groups = index.groups(&select.under);
+    let boxes = index.boxes()?;
+    while let Some(group) = groups.next()? {
+        let mut names: Vec<&str> = group.rows.iter().filter_map(|row| boxes.by_id(row.box_id)).map(|b| b.name.as_str()).collect();
+        names.sort_unstable();
+        for name in names.into_iter().filter(|name| wanted(name)) {
+            if let Some(entry) = index.entry(name, &group.path)? {
+                visit(Document::Entry(Entry { local: None, ..entry }))?;
+            }
+        }
+    }
+    marks(index, select, &mut |document| match &document {
+        Document::Mark(mark) if !wanted(&mark.box_name) => Ok(()),
+        _ => visit(document),
+    })?;
+    documents(index, false, visit)
+}
+
+/// The documents kept as JSON: space and boxes (`ours`), or those of unknown types.
+fn documents(index: &Sqlite, ours: bool, visit: Visit<'_>) -> Result<()> {
+    let mut statement = index.connection.prepare("SELECT json FROM documents ORDER BY id <> 'space', id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let document = Document::from_json(row.get_ref(0)?.as_str()?.as_bytes())?;
+        if ours != matches!(document, Document::Other(_)) {
+            visit(document)?;
+        }
+    }
+    Ok(())
+}
+
+fn marks(index: &Sqlite, select: &Select, visit: Visit<'_>) -> Result<()> {
+    let sql = format!("SELECT {MARK_COLUMNS} FROM marks m JOIN boxes b ON b.id = m.box ORDER BY m.key, b.name");
+    let mut statement = index.connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let mark = mark_of(row)?;
+        if mark.path.is_within(&select.under) {
+            visit(Document::Mark(mark))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads all entries with the content `sha1`, absent ones too.
+///
+/// # Errors
+/// The index cannot be read, or `visit` failed.
+pub fn by_sha1(index: &Sqlite, sha1: Sha1, visit: Visit<'_>) -> Result<()> {
+    let sql = format!(
+        "SELECT {ENTRY_COLUMNS} FROM entries e JOIN folders f ON f.id = e.folder JOIN boxes b ON b.id = e.box
+         WHERE e.sha1 = ?1 ORDER BY f.key, e.name, b.name"
+    );
+    let mut statement = index.connection.prepare(&sql)?;
+    let mut rows = statement.query([sha1.0])?;
+    while let Some(row) = rows.next()? {
+        visit(Document::Entry(Entry { local: None, ..entry_of(row)? }))?;
+    }
+    Ok(())
+}

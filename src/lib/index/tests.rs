@@ -1,0 +1,243 @@
+//! The index against a plain map, and against what a disk may hold in its place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::sqlite::{Access, Sqlite};
+use super::{Index, Origin, Outcome, Select};
+use crate::path::SpacePath;
+use crate::record::{Attrs, Document, Entry, Extra, Ftype, Local, Mark, Mode, Sha1, Want};
+use crate::stamp::Stamp;
+use crate::version::Version;
+
+fn entry(box_name: &str, path: &str, ms: u64, tint: u8) -> Entry {
+    Entry {
+        box_name: box_name.into(),
+        path: SpacePath::from_spelled(path).unwrap(),
+        attrs: Attrs {
+            ftype: Ftype::File,
+            size: u64::from(tint),
+            mtime: 5,
+            mtime_nsec: 6,
+            mode: Mode(0o644),
+            sha1: Some(Sha1([tint; 20])),
+            mime: Some("text/plain".into()),
+            target: None,
+        },
+        present: true,
+        purged: false,
+        moved: None,
+        commit: ms,
+        version: Version::of(7, ms + 1),
+        stamp: Stamp { ms, counter: 0, index: 1 },
+        local: None,
+        extra: Extra::new(),
+    }
+}
+
+fn fresh() -> (tempfile::TempDir, Sqlite) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("space");
+    assert!(Sqlite::create(&path).unwrap());
+    let index = Sqlite::open(&path, Access::Write).unwrap();
+    (dir, index)
+}
+
+fn all(index: &Sqlite) -> Vec<String> {
+    let mut found = Vec::new();
+    index
+        .range(&Select::default(), &mut |d| {
+            found.push(d.canonical());
+            Ok(())
+        })
+        .unwrap();
+    found
+}
+
+/// Entries of a few boxes at nested paths, with stamps that often tie.
+fn documents() -> impl Strategy<Value = Vec<Document>> {
+    let path = prop::sample::select(vec!["/a", "/a/b", "/a/b/c", "/a.b", "/a/c", "/b", "/b/a", "/c/d/e/f", "/a\\xffz"]);
+    let one =
+        (prop::sample::select(vec!["x", "y", "z"]), path, 0u64..4, 0u8..3, any::<bool>()).prop_map(|(b, p, ms, tint, mark)| {
+            let e = entry(b, p, ms, tint);
+            if mark {
+                let want = if tint == 0 { Want::Want } else { Want::Skip };
+                let (box_name, path, stamp) = (e.box_name, e.path, e.stamp);
+                Document::Mark(Mark { box_name, path, want, seen: ms, alone: false, stamp, extra: Extra::new() })
+            } else {
+                Document::Entry(e)
+            }
+        });
+    prop::collection::vec(one, 0..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn merging_in_any_order_gives_the_same_index(docs in documents(), cut in 0usize..24) {
+        let (_a, mut forward) = fresh();
+        let (_b, mut backward) = fresh();
+        forward.put(&docs, Origin::Elsewhere).unwrap();
+        let cut = cut.min(docs.len());
+        let reversed: Vec<_> = docs.iter().rev().cloned().collect();
+        backward.put(&reversed[..cut], Origin::Elsewhere).unwrap();
+        backward.put(&reversed, Origin::Elsewhere).unwrap();
+        let mut expected: BTreeMap<String, Document> = BTreeMap::new();
+        for doc in &docs {
+            let old = expected.get(&doc.id());
+            if old.is_none_or(|o| (doc.stamp(), doc.canonical()) > (o.stamp(), o.canonical())) {
+                expected.insert(doc.id(), doc.clone());
+            }
+        }
+        prop_assert_eq!(all(&forward), all(&backward));
+        let mut found = all(&forward);
+        found.sort();
+        let mut wanted: Vec<_> = expected.values().map(Document::canonical).collect();
+        wanted.sort();
+        prop_assert_eq!(found, wanted);
+        let again = forward.put(&docs, Origin::Elsewhere).unwrap();
+        prop_assert!(!again.contains(&Outcome::Written));
+    }
+
+    #[test]
+    fn groups_come_in_path_order(docs in documents(), under in prop::sample::select(vec!["", "/a", "/a/b", "/c", "/nowhere"])) {
+        let (_dir, mut index) = fresh();
+        index.put(&docs, Origin::Elsewhere).unwrap();
+        let under = if under.is_empty() { SpacePath::root() } else { SpacePath::from_spelled(under).unwrap() };
+        let mut expected: Vec<SpacePath> = docs.iter().filter_map(|d| match d {
+            Document::Entry(e) if e.path.is_within(&under) => Some(e.path.clone()),
+            _ => None,
+        }).collect();
+        expected.sort();
+        expected.dedup();
+        let mut found = Vec::new();
+        let mut groups = index.groups(&under);
+        while let Some(group) = groups.next().unwrap() {
+            prop_assert_eq!(&index.group(&group.path).unwrap(), &group);
+            found.push(group.path);
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn many_files_and_folders_come_in_pages() {
+    let (_dir, mut index) = fresh();
+    let paths: Vec<String> = (0..1500).flat_map(|i| [format!("/d{i:04}/f"), format!("/big/{i:04}")]).collect();
+    let docs: Vec<_> = paths.iter().flat_map(|p| ["x", "y"].map(|b| Document::Entry(entry(b, p, 1, 1)))).collect();
+    index.put(&docs, Origin::Here).unwrap();
+    let mut groups = index.groups(&SpacePath::root());
+    let mut found = Vec::new();
+    while let Some(group) = groups.next().unwrap() {
+        assert_eq!(group.rows.len(), 2);
+        found.push(group.path);
+    }
+    let mut expected: Vec<_> = paths.iter().map(|p| SpacePath::from_spelled(p).unwrap()).collect();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_checkpoint_is_forgotten_with_its_document() {
+    let (dir, mut index) = fresh();
+    let read = |index: &Sqlite, since: Option<&str>| {
+        let mut ids = Vec::new();
+        let next = index
+            .changes(since, &mut |d| {
+                ids.push(d.id());
+                Ok(())
+            })
+            .unwrap();
+        (ids, next)
+    };
+    index.put(&[Document::Entry(entry("x", "/a", 1, 1))], Origin::Here).unwrap();
+    let backup = dir.path().join("backup");
+    index.copy_to(&backup).unwrap();
+    index.put(&[Document::Entry(entry("x", "/b", 1, 1))], Origin::Here).unwrap();
+    let (ids, checkpoint) = read(&index, None);
+    assert_eq!(ids, ["x:/a", "x:/b"]);
+    assert_eq!(read(&index, Some(&checkpoint)), (vec![], checkpoint.clone()));
+    index.put(&[Document::Entry(entry("x", "/a", 9, 1))], Origin::Here).unwrap();
+    assert_eq!(read(&index, Some(&checkpoint)).0, ["x:/a"]);
+    let id = index.id();
+    drop(index);
+    // the backup takes the place of the index: another inode, so another id, and all is read again
+    for name in ["space-wal", "space-shm"] {
+        let _ = std::fs::remove_file(dir.path().join(name));
+    }
+    std::fs::rename(&backup, dir.path().join("space")).unwrap();
+    let index = Sqlite::open(&dir.path().join("space"), Access::Write).unwrap();
+    assert_ne!(index.id(), id);
+    assert_eq!(read(&index, Some(&checkpoint)).0, ["x:/a"]);
+}
+
+#[test]
+fn local_facts_stay_here_and_go_when_somebody_else_writes() {
+    let (_dir, mut index) = fresh();
+    let facts = Local { ino: 1, ctime: 2, ctime_nsec: 3, dev: 4, ..Local::default() };
+    let mine = Entry { local: Some(facts.clone()), ..entry("x", "/a", 1, 1) };
+    index.put(&[Document::Entry(mine.clone())], Origin::Here).unwrap();
+    assert_eq!(index.entry("x", &mine.path).unwrap().unwrap().local, Some(facts.clone()));
+    assert!(!all(&index)[0].contains("local"));
+    let again = Entry { local: Some(Local { ino: 9, ..facts }), ..mine.clone() };
+    assert_eq!(index.put(&[Document::Entry(again.clone())], Origin::Here).unwrap(), [Outcome::Unchanged]);
+    assert_eq!(index.entry("x", &mine.path).unwrap().unwrap().local.unwrap().ino, 9);
+    let theirs = Entry { stamp: Stamp { ms: 5, ..mine.stamp }, ..again };
+    index.put(&[Document::Entry(theirs)], Origin::Elsewhere).unwrap();
+    assert_eq!(index.entry("x", &mine.path).unwrap().unwrap().local, None);
+}
+
+#[test]
+fn an_actor_is_drawn_anew_when_another_hand_may_count() {
+    let (_dir, mut index) = fresh();
+    index.adopt_box("x", (1, 2), true).unwrap();
+    let first = index.own("x", (1, 2)).unwrap();
+    assert_eq!(index.own("x", (1, 2)).unwrap(), first);
+    let elsewhere = index.own("x", (1, 3)).unwrap();
+    assert!(elsewhere.moved && elsewhere.actor != first.actor);
+    index.put(&[Document::Entry(entry("x", "/a", 5, 1))], Origin::Here).unwrap();
+    assert_eq!(index.own("x", (1, 3)).unwrap().actor, elsewhere.actor);
+    index.put(&[Document::Entry(entry("x", "/a", 6, 1))], Origin::Elsewhere).unwrap();
+    let after = index.own("x", (1, 3)).unwrap();
+    assert!(after.actor != elsewhere.actor && after.commits == 6);
+    index.adopt_box("y", (1, 2), false).unwrap();
+    assert!(index.own("y", (1, 2)).is_err());
+    index.set_peer(9, Some("c"), None).unwrap();
+    assert!(index.own("y", (1, 2)).is_ok());
+    assert!(index.own("z", (1, 2)).is_err());
+}
+
+#[test]
+fn what_is_no_index_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| -> PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let foreign = dir.path().join("foreign");
+    rusqlite::Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    let newer = dir.path().join("newer");
+    Sqlite::create(&newer).unwrap();
+    rusqlite::Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    for (path, message) in [
+        (file("text", b"not a database, but long enough to look at"), "not an index of ltr"),
+        (foreign, "not an index of ltr"),
+        (newer, "schema version 99"),
+        (dir.path().to_path_buf(), "not a file"),
+    ] {
+        let before = std::fs::read(&path).unwrap_or_default();
+        for error in [Sqlite::create(&path).err(), Sqlite::open(&path, Access::Write).err()] {
+            let error = format!("{:#}", error.unwrap());
+            assert!(error.contains(message), "{error}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap_or_default(), before);
+    }
+    assert!(Sqlite::open(&dir.path().join("none"), Access::Read).is_err());
+    let index = dir.path().join("index");
+    assert!(Sqlite::create(&index).unwrap());
+    assert!(!Sqlite::create(&index).unwrap());
+}

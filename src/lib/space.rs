@@ -1,0 +1,223 @@
+//! Where a space's index lives: what a person writes as SPACE, and what a cookie holds.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::record::check_box_name;
+
+/// The parsed form of a SPACE argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// An SQLite file on this machine, as an absolute path.
+    File(PathBuf),
+    /// That file on another machine.
+    Ssh(Remote),
+    /// An Apache CouchDB database.
+    Http(String),
+}
+
+/// A folder or file on another machine, reached by ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// `user@host` or `host`, never beginning with `-`.
+    pub host: String,
+    /// Where it is not ssh's own default.
+    pub port: Option<u16>,
+    /// Absolute there.
+    pub path: String,
+}
+
+impl Remote {
+    /// Parses `[user@]host:/path` or `ssh://[user@]host[:port]/path`; `None` when `text` has neither form.
+    ///
+    /// # Errors
+    /// The form is right but the host could be taken for an option or holds characters that no host
+    /// name has (RFC 952, RFC 1123; `:` and `[]` for IPv6), or the path has control characters.
+    pub fn parse(text: &str) -> Result<Option<Self>> {
+        let (host, port, path) = if let Some(rest) = text.strip_prefix("ssh://") {
+            let Some((authority, path)) = rest.split_once('/') else { bail!("{text}: no path in the url") };
+            let (host, port) = match authority.rsplit_once(':') {
+                Some((host, port)) if !port.contains(']') => (host, Some(port.parse()?)),
+                _ => (authority, None),
+            };
+            (host, port, format!("/{path}"))
+        } else {
+            match text.split_once(":/") {
+                Some((host, path)) if !host.contains('/') && !path.starts_with('/') => (host, None, format!("/{path}")),
+                _ => return Ok(None),
+            }
+        };
+        check_host(host)?;
+        ensure!(!path.contains('\0'), "NUL in {path:?}");
+        Ok(Some(Self { host: host.to_owned(), port, path }))
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "ssh://{}:{port}{}", self.host, self.path),
+            None => write!(f, "{}:{}", self.host, self.path),
+        }
+    }
+}
+
+/// Refuses a host that ssh, scp or rsync could take for an option or a shell could split.
+///
+/// # Errors
+/// Names the host.
+pub fn check_host(host: &str) -> Result<()> {
+    let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@[]:%+".contains(&b));
+    let names = host.split('@').all(|part| !part.is_empty() && !part.starts_with('-'));
+    ensure!(plain && names && host.matches('@').count() <= 1, "not a host name: {host:?}");
+    Ok(())
+}
+
+impl Space {
+    /// Parses a SPACE argument; relative files are taken from the folder `base`.
+    ///
+    /// # Errors
+    /// It has none of the forms of design section 3.
+    pub fn parse(text: &str, base: &Path) -> Result<Self> {
+        ensure!(!text.is_empty(), "empty space");
+        ensure!(!text.contains('\0'), "NUL in the space");
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Space::Http(text.to_owned()));
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            ensure!(path.starts_with('/'), "{text}: a file url has an absolute path");
+            return Ok(Space::File(normal(Path::new(path))));
+        }
+        if !text.starts_with(['/', '.'])
+            && let Some(remote) = Remote::parse(text)?
+        {
+            return Ok(Space::Ssh(remote));
+        }
+        ensure!(!text.contains("://"), "{text}: not a space that ltr knows");
+        let path = normal(&base.join(text));
+        ensure!(path.file_name().is_some(), "{text}: a space is a file, not a folder");
+        Ok(Space::File(path))
+    }
+
+    /// The last component, the name that people use.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Space::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Space::Ssh(Remote { path, .. }) | Space::Http(path) => {
+                path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Space::File(path) => write!(f, "{}", path.display()),
+            Space::Ssh(remote) => write!(f, "{remote}"),
+            Space::Http(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Removes `.` and `..` without looking at the disk: the index need not exist yet.
+fn normal(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// Longest cookie in bytes: a url with a path of `PATH_MAX`, and some.
+pub const COOKIE_MAX: u64 = 8192;
+
+/// The content of the file `.ltr`: the url of the box's document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// The SPACE part as written.
+    pub space: String,
+    /// The box.
+    pub box_name: String,
+}
+
+impl Cookie {
+    /// Parses the one line `SPACE/boxname`.
+    ///
+    /// # Errors
+    /// It is empty, has several lines, or no valid box name.
+    pub fn parse(text: &str) -> Result<Self> {
+        let line = text.strip_suffix('\n').unwrap_or(text);
+        ensure!(!line.is_empty(), "the cookie is empty");
+        ensure!(!line.chars().any(char::is_control), "the cookie is not one line of text");
+        let Some((space, box_name)) = line.rsplit_once('/') else { bail!("the cookie has no SPACE/BOX") };
+        check_box_name(box_name)?;
+        ensure!(!space.is_empty(), "the cookie names no space");
+        Ok(Self { space: space.to_owned(), box_name: box_name.to_owned() })
+    }
+}
+
+impl fmt::Display for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.space, self.box_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms_of_a_space() {
+        let base = Path::new("/base");
+        let file = |p: &str| Space::File(p.into());
+        let ssh = |host: &str, port, path: &str| Space::Ssh(Remote { host: host.into(), port, path: path.into() });
+        for (text, space) in [
+            ("/a/b", file("/a/b")),
+            ("./b", file("/base/b")),
+            ("../b", file("/b")),
+            ("b", file("/base/b")),
+            ("file:///a/b", file("/a/b")),
+            ("./a:/b", file("/base/a:/b")),
+            ("maytag:/a/b", ssh("maytag", None, "/a/b")),
+            ("t@maytag:/a/b", ssh("t@maytag", None, "/a/b")),
+            ("ssh://t@maytag:2222/a", ssh("t@maytag", Some(2222), "/a")),
+            ("ssh://maytag/a", ssh("maytag", None, "/a")),
+            ("http://u:p@h:5984/s", Space::Http("http://u:p@h:5984/s".into())),
+        ] {
+            assert_eq!(Space::parse(text, base).unwrap(), space, "{text}");
+        }
+        for text in [
+            "",
+            "-oProxyCommand=x:/a",
+            "a@-b:/a",
+            "ssh://-x/a",
+            "ssh://h:99999/a",
+            "h;id:/a",
+            "ftp://h/a",
+            "/",
+            "ssh://h",
+            "a b:/x",
+        ] {
+            assert!(Space::parse(text, base).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_one_line() {
+        let cookie = Cookie::parse("/x/testspace/box@maytag\n").unwrap();
+        assert_eq!((cookie.space.as_str(), cookie.box_name.as_str()), ("/x/testspace", "box@maytag"));
+        for text in ["", "\n", "box", "/x/..", "/x/-b", "/x/a\n/x/b\n", "/x/a\x1b[m", "/a"] {
+            assert!(Cookie::parse(text).is_err(), "{text:?}");
+        }
+    }
+}
