@@ -17,3 +17,6 @@ pub mod record;
 pub mod space;
 
 pub mod index;
+
+pub mod resolve;
+pub mod wants;
