@@ -12,3 +12,6 @@ pub mod report;
 pub mod stamp;
 pub mod stream;
 pub mod version;
+
+pub mod fsinfo;
+pub mod scan;
