@@ -89,7 +89,8 @@ fn read(folder: impl AsFd) -> Result<Option<Vec<u8>>> {
         Ok(FileType::RegularFile) => {}
         // as git has it: a link out of the box must not decide what is in it
         Ok(FileType::Symlink) => bail!("is a symlink"),
-        Ok(_) | Err(Errno::NOENT) => return Ok(None),
+        // without search permission all that is in the folder fails anyway
+        Ok(_) | Err(Errno::NOENT | Errno::ACCESS) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
