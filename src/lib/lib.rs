@@ -16,6 +16,9 @@ pub mod record;
 
 pub mod space;
 
+pub mod fsinfo;
+pub mod scan;
+
 pub mod index;
 
 pub mod resolve;

@@ -1,11 +1,9 @@
-//! Where a space's index lives: what a person writes as SPACE, and what a cookie holds.
+//! Where a space's index lives: what a person writes as SPACE.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
-
-use crate::record::check_box_name;
 
 /// The parsed form of a SPACE argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,40 +136,6 @@ fn normal(path: &Path) -> PathBuf {
     clean
 }
 
-/// Longest cookie in bytes: a url with a path of `PATH_MAX`, and some.
-pub const COOKIE_MAX: u64 = 8192;
-
-/// The content of the file `.ltr`: the url of the box's document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cookie {
-    /// The SPACE part as written.
-    pub space: String,
-    /// The box.
-    pub box_name: String,
-}
-
-impl Cookie {
-    /// Parses the one line `SPACE/boxname`.
-    ///
-    /// # Errors
-    /// It is empty, has several lines, or no valid box name.
-    pub fn parse(text: &str) -> Result<Self> {
-        let line = text.strip_suffix('\n').unwrap_or(text);
-        ensure!(!line.is_empty(), "the cookie is empty");
-        ensure!(!line.chars().any(char::is_control), "the cookie is not one line of text");
-        let Some((space, box_name)) = line.rsplit_once('/') else { bail!("the cookie has no SPACE/BOX") };
-        check_box_name(box_name)?;
-        ensure!(!space.is_empty(), "the cookie names no space");
-        Ok(Self { space: space.to_owned(), box_name: box_name.to_owned() })
-    }
-}
-
-impl fmt::Display for Cookie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.space, self.box_name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,15 +173,6 @@ mod tests {
             "a b:/x",
         ] {
             assert!(Space::parse(text, base).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_cookie_is_one_line() {
-        let cookie = Cookie::parse("/x/testspace/box@maytag\n").unwrap();
-        assert_eq!((cookie.space.as_str(), cookie.box_name.as_str()), ("/x/testspace", "box@maytag"));
-        for text in ["", "\n", "box", "/x/..", "/x/-b", "/x/a\n/x/b\n", "/x/a\x1b[m", "/a"] {
-            assert!(Cookie::parse(text).is_err(), "{text:?}");
         }
     }
 }

@@ -1,0 +1,387 @@
+//! The walk itself: depth first, siblings sorted, on an explicit stack of open folders.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::fs::{FileType, Statx, readlinkat};
+use rustix::io::Errno;
+
+use super::folder::{self, Access, Names};
+use super::ignored::{self, Rules};
+use super::{CARRIED_INDEX, COOKIE, Found, Item, STAGING, Tracked, Why};
+use crate::path::{SEPARATOR, SpacePath};
+use crate::record::{Ftype, Mode};
+
+/// Folders that are kept open at a time; a process may have 1024 files open by default, and is not
+/// alone with this walk. Those above are closed and, on the way back, opened again from the root.
+const OPEN_MAX: usize = 256;
+/// How many folders are opened again in one go, so that a deep tree does not cost its depth squared.
+const REOPEN: usize = OPEN_MAX / 2;
+
+/// [`COOKIE`] for the kernel.
+const COOKIE_NAME: &CStr = c".ltr";
+
+/// Walks the box at `root` and hands what it meets to `sink` in path order.
+///
+/// With `starts`, only what is at or below one of them is looked at (none, or the root among them:
+/// everything); what is not there is passed over. The folders above a start are no items, but their
+/// ignore rules apply, and no symlink among them is followed. Memory holds the names of the folders
+/// between the root and the present one, and nothing else.
+///
+/// # Errors
+/// `root` is no folder that can be listed; or `tracked` or `sink` failed. What cannot be read further
+/// down is a [`Found::Failed`].
+pub fn walk(
+    root: &Path,
+    starts: &[SpacePath],
+    tracked: &mut dyn Tracked,
+    sink: &mut dyn FnMut(Found) -> Result<()>,
+) -> Result<()> {
+    let root_fd = folder::open_root(root)?;
+    let named = || root.display().to_string();
+    let device = folder::device(&folder::look(&root_fd, c"").with_context(named)?);
+    let starts = outermost(starts);
+    let reach = if starts.is_empty() { Reach::Within } else { Reach::Above };
+    let mut eye = Eye { device, starts, rules: Rules::default(), tracked, sink };
+    let fd = folder::open(&root_fd, c".", reach.access()).with_context(named)?;
+    let frame = eye.frame(SpacePath::root(), fd, reach, false).with_context(named)?;
+    let frame = eye.with_rules(frame);
+    Walk { root: root_fd, frames: vec![frame], eye }.run()
+}
+
+/// The starts in path order without those below another; none for "everything".
+fn outermost(starts: &[SpacePath]) -> Vec<SpacePath> {
+    let mut starts = starts.to_vec();
+    starts.sort_unstable();
+    starts.dedup_by(|later, kept| later.is_within(kept));
+    if starts.first().is_some_and(SpacePath::is_root) {
+        starts.clear();
+    }
+    starts
+}
+
+/// How a path lies to the starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Not between the root and a start.
+    Outside,
+    /// A folder above a start.
+    Above,
+    /// A start or below one.
+    Within,
+}
+
+impl Reach {
+    fn access(self) -> Access {
+        if self == Reach::Within { Access::List } else { Access::Pass }
+    }
+}
+
+/// A folder that the walk is in.
+struct Frame {
+    path: SpacePath,
+    /// None while it is closed for the sake of [`OPEN_MAX`].
+    fd: Option<OwnedFd>,
+    names: Names,
+    reach: Reach,
+    /// It matches an ignore rule, and so does all below it.
+    ignored: bool,
+    /// Its rules are on the stack of rules.
+    has_rules: bool,
+    /// Why its `.ltrignore` does not apply: told where that file comes in path order.
+    rules_error: Option<String>,
+}
+
+/// The stack of folders, and what looks at the names in them.
+struct Walk<'a> {
+    root: OwnedFd,
+    frames: Vec<Frame>,
+    eye: Eye<'a>,
+}
+
+impl Walk<'_> {
+    fn run(mut self) -> Result<()> {
+        while let Some(frame) = self.frames.last_mut() {
+            if !frame.names.advance() {
+                self.leave();
+            } else if frame.fd.is_some() {
+                self.step()?;
+            } else if let Err(error) = self.reopen() {
+                self.give_up(&error)?;
+            } else {
+                self.step()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the current name of the innermost folder.
+    fn step(&mut self) -> Result<()> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let (Some(fd), Some((name, hint))) = (&frame.fd, frame.names.current()) else { return Ok(()) };
+        let is_rules = name == ignored::NAME;
+        let inner = self.eye.meet(frame, fd, name, hint)?;
+        if is_rules && let Some(error) = frame.rules_error.take() {
+            self.eye.fail(frame.path.join(name.to_bytes())?, error)?;
+        }
+        if let Some(inner) = inner {
+            self.enter(inner);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, frame: Frame) {
+        self.frames.push(frame);
+        if let Some(at) = self.frames.len().checked_sub(OPEN_MAX + 1) {
+            self.frames[at].fd = None;
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.frames.pop().is_some_and(|frame| frame.has_rules) {
+            self.eye.rules.pop();
+        }
+    }
+
+    /// Opens the innermost folder again, and some of those above it.
+    fn reopen(&mut self) -> Result<(), Errno> {
+        let Some(last) = self.frames.len().checked_sub(1) else { return Ok(()) };
+        let kept = self.frames.len().saturating_sub(REOPEN);
+        let mut fd = folder::open(&self.root, c".", Access::Pass)?;
+        for at in 1..=last {
+            let name = CString::new(self.frames[at].path.name()).map_err(|_| Errno::INVAL)?;
+            let next = folder::open(&fd, &name, Access::Pass)?;
+            if folder::device(&folder::look(&next, c"")?) != self.eye.device {
+                return Err(Errno::XDEV);
+            }
+            if at > kept {
+                self.frames[at - 1].fd = Some(fd);
+            }
+            fd = next;
+        }
+        self.frames[last].fd = Some(fd);
+        Ok(())
+    }
+
+    /// Leaves a folder that was moved or swapped while the walk was below it.
+    fn give_up(&mut self, error: &Errno) -> Result<()> {
+        let path = self.frames.last().map(|frame| frame.path.clone()).unwrap_or_default();
+        self.leave();
+        self.eye.fail(path, format!("cannot be opened again: {}", cause(*error)))
+    }
+}
+
+/// Looks at one name after the other and decides what it is.
+struct Eye<'a> {
+    /// The device of the root: the walk stays on it.
+    device: u64,
+    starts: Vec<SpacePath>,
+    rules: Rules,
+    tracked: &'a mut dyn Tracked,
+    sink: &'a mut dyn FnMut(Found) -> Result<()>,
+}
+
+/// A name that lstat(2) knows.
+struct Sight<'a> {
+    parent: &'a OwnedFd,
+    name: &'a CStr,
+    path: SpacePath,
+    stat: Statx,
+    reach: Reach,
+    ignored: bool,
+}
+
+impl Eye<'_> {
+    /// Tells what `name` in `folder` is; a folder to go down into is returned.
+    fn meet(&mut self, folder: &Frame, parent: &OwnedFd, name: &CStr, hint: FileType) -> Result<Option<Frame>> {
+        if folder.path.is_root() && is_own(name) {
+            return Ok(None);
+        }
+        let Ok(path) = folder.path.join(name.to_bytes()) else { return self.unnamed(folder, name) };
+        let reach = if folder.reach == Reach::Within { Reach::Within } else { self.reach(&path) };
+        if reach == Reach::Outside {
+            return Ok(None);
+        }
+        let seen = folder::look(parent, name);
+        let kind = seen.as_ref().map_or(hint, folder::kind);
+        let ignored = folder.ignored || self.rules.ignore(&path, kind == FileType::Directory);
+        if ignored && reach == Reach::Within && !self.tracked.at_or_below(&path)? {
+            return Ok(None);
+        }
+        match seen {
+            Ok(stat) => self.sort_out(Sight { parent, name, path, stat, reach, ignored }),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => self.fail(path, cause(error)).map(|()| None),
+        }
+    }
+
+    fn sort_out(&mut self, sight: Sight<'_>) -> Result<Option<Frame>> {
+        let kind = folder::kind(&sight.stat);
+        if sight.reach == Reach::Above && kind != FileType::Directory {
+            // below a symlink there may be files, which are then not this box's; below a file, there are none
+            let link = kind == FileType::Symlink;
+            return if link { self.fail(sight.path, "a symlink is in the way".into()).map(|()| None) } else { Ok(None) };
+        }
+        match kind {
+            FileType::Directory => return self.descend(sight),
+            FileType::RegularFile => self.tell(item(&sight, Ftype::File, None))?,
+            FileType::Symlink => self.link(sight)?,
+            FileType::Fifo => self.skip(sight.path, Why::Fifo)?,
+            FileType::Socket => self.skip(sight.path, Why::Socket)?,
+            FileType::CharacterDevice | FileType::BlockDevice => self.skip(sight.path, Why::Device)?,
+            FileType::Unknown => self.fail(sight.path, "is of an unknown kind".into())?,
+        }
+        Ok(None)
+    }
+
+    fn link(&mut self, sight: Sight<'_>) -> Result<()> {
+        match readlinkat(sight.parent, sight.name, Vec::new()) {
+            Ok(target) if target.is_empty() => self.fail(sight.path, "is a symlink without a target".into()),
+            Ok(target) => self.tell(item(&sight, Ftype::Symlink, Some(target.into_bytes()))),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => self.fail(sight.path, cause(error)),
+        }
+    }
+
+    fn descend(&mut self, sight: Sight<'_>) -> Result<Option<Frame>> {
+        if folder::device(&sight.stat) != self.device {
+            return self.skip(sight.path, Why::Mount).map(|()| None);
+        }
+        let opened = folder::open(sight.parent, sight.name, sight.reach.access());
+        // opening may have mounted something (autofs), or something was mounted since the first look
+        let opened = opened.and_then(|fd| folder::look(&fd, c"").map(|stat| (fd, folder::device(&stat))));
+        match opened {
+            Ok((_, device)) if device != self.device => self.skip(sight.path, Why::Mount).map(|()| None),
+            Ok((fd, _)) => match self.frame(sight.path.clone(), fd, sight.reach, sight.ignored) {
+                Ok(frame) => self.go_in(&sight, frame),
+                Err(error) => self.unreadable(&sight, error),
+            },
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => self.unreadable(&sight, error),
+        }
+    }
+
+    fn go_in(&mut self, sight: &Sight<'_>, frame: Frame) -> Result<Option<Frame>> {
+        if frame.fd.as_ref().is_some_and(|fd| holds_cookie(fd, &frame)) {
+            return self.skip(frame.path, Why::Box).map(|()| None);
+        }
+        if sight.reach == Reach::Within {
+            self.tell(item(sight, Ftype::Dir, None))?;
+        }
+        Ok(Some(self.with_rules(frame)))
+    }
+
+    fn unreadable(&mut self, sight: &Sight<'_>, error: Errno) -> Result<Option<Frame>> {
+        if sight.reach == Reach::Within {
+            self.tell(item(sight, Ftype::Dir, None))?;
+        }
+        self.fail(sight.path.clone(), cause(error)).map(|()| None)
+    }
+
+    /// An open folder with the names in it that matter, before its rules are read.
+    fn frame(&self, path: SpacePath, fd: OwnedFd, reach: Reach, ignored: bool) -> Result<Frame, Errno> {
+        let names = if reach == Reach::Within { Names::list(&fd)? } else { self.names_towards_starts(&path) };
+        Ok(Frame { path, fd: Some(fd), names, reach, ignored, has_rules: false, rules_error: None })
+    }
+
+    /// Reads the folder's `.ltrignore`. What lies in an ignored folder is ignored, whatever that says.
+    fn with_rules(&mut self, mut frame: Frame) -> Frame {
+        let Some(fd) = &frame.fd else { return frame };
+        let may_have = frame.reach == Reach::Above || frame.names.contains(ignored::NAME);
+        if frame.ignored || !may_have {
+            return frame;
+        }
+        let pushed = self.rules.push(fd, &frame.path);
+        frame.has_rules = pushed.has_rules;
+        frame.rules_error = pushed.error;
+        if frame.rules_error.is_some() {
+            // above a start it is not among the names
+            frame.names.push(ignored::NAME, FileType::RegularFile);
+            frame.names.sort();
+        }
+        frame
+    }
+
+    fn reach(&self, path: &SpacePath) -> Reach {
+        match self.starts.get(self.starts.partition_point(|start| start < path)) {
+            Some(start) if start == path => Reach::Within,
+            Some(start) if start.is_within(path) => Reach::Above,
+            _ => Reach::Outside,
+        }
+    }
+
+    /// The names in `folder`, which is above a start, that lead to one.
+    fn names_towards_starts(&self, folder: &SpacePath) -> Names {
+        let first = self.starts.partition_point(|start| start <= folder);
+        let depth = if folder.is_root() { 0 } else { folder.key().len() + 1 };
+        let mut names = Names::default();
+        for start in self.starts[first..].iter().take_while(|start| start.is_within(folder)) {
+            let name = start.key()[depth..].split(|&b| b == SEPARATOR).next().unwrap_or_default();
+            if let Ok(name) = CString::new(name) {
+                names.push(&name, FileType::Unknown);
+            }
+        }
+        names.sort();
+        names
+    }
+
+    fn unnamed(&mut self, folder: &Frame, name: &CStr) -> Result<Option<Frame>> {
+        if !folder.ignored {
+            (self.sink)(Found::Unnamed { folder: folder.path.clone(), name: name.to_bytes().to_vec() })?;
+        }
+        Ok(None)
+    }
+
+    fn tell(&mut self, item: Item) -> Result<()> {
+        (self.sink)(Found::Item(item))
+    }
+
+    fn skip(&mut self, path: SpacePath, why: Why) -> Result<()> {
+        (self.sink)(Found::Skipped { path, why })
+    }
+
+    fn fail(&mut self, path: SpacePath, error: String) -> Result<()> {
+        (self.sink)(Found::Failed { path, error })
+    }
+}
+
+/// Whether `name` at the root is one of ltr's own.
+fn is_own(name: &CStr) -> bool {
+    [COOKIE, STAGING, CARRIED_INDEX].iter().any(|own| own.as_bytes() == name.to_bytes())
+}
+
+/// Whether the folder is a box of its own. A cookie that is a symlink counts: to take the files of a
+/// box for one's own is worse than to leave a folder out.
+fn holds_cookie(folder: impl AsFd, frame: &Frame) -> bool {
+    let listed = frame.reach == Reach::Above || frame.names.contains(COOKIE_NAME);
+    listed && folder::look(folder, COOKIE_NAME).is_ok_and(|stat| folder::kind(&stat) != FileType::Directory)
+}
+
+fn item(sight: &Sight<'_>, ftype: Ftype, target: Option<Vec<u8>>) -> Item {
+    let stat = &sight.stat;
+    let (size, mode) = match ftype {
+        Ftype::File => (stat.stx_size, u32::from(stat.stx_mode) & 0o7777),
+        Ftype::Dir => (0, u32::from(stat.stx_mode) & 0o7777),
+        Ftype::Symlink => (target.as_ref().map_or(0, Vec::len) as u64, 0o777),
+    };
+    Item {
+        path: sight.path.clone(),
+        ftype,
+        size,
+        mtime: stat.stx_mtime.tv_sec,
+        mtime_nsec: stat.stx_mtime.tv_nsec,
+        mode: Mode(mode),
+        ino: stat.stx_ino,
+        dev: folder::device(stat),
+        ctime: stat.stx_ctime.tv_sec,
+        ctime_nsec: stat.stx_ctime.tv_nsec,
+        target,
+    }
+}
+
+/// An error number as a person reads it.
+fn cause(error: Errno) -> String {
+    std::io::Error::from(error).to_string()
+}
