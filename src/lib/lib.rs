@@ -6,7 +6,9 @@
 //! [`report::Report`].
 
 pub mod boxfs;
+pub mod cookie;
 pub mod exit;
+pub mod hash;
 pub mod path;
 pub mod record;
 pub mod report;
