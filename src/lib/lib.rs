@@ -5,7 +5,10 @@
 //! Nothing in here prints, exits or reads the environment: functions take readers, writers and a
 //! [`report::Report`].
 
+pub mod boxfs;
+pub mod cookie;
 pub mod exit;
+pub mod hash;
 pub mod path;
 pub mod report;
 pub mod stamp;

@@ -1,0 +1,190 @@
+//! What a file's content is: its sha1, and with the same read its media type. The file is looked at
+//! before and after, so that the hash and the facts beside it are of one moment (design section 10.8).
+
+pub mod stream;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha1::Digest;
+
+pub use stream::hash_stream;
+
+use crate::boxfs::{BoxRoot, Kind, Stat, stat_of};
+use crate::path::SpacePath;
+use crate::record::Sha1;
+
+/// Bytes read at a time.
+pub const BLOCK: usize = 128 << 10;
+/// Bytes that the media type is guessed from: beyond them the magic database has next to nothing.
+const MAGIC: usize = 2048;
+/// How often a file that is being written is read again.
+const TRIES: u32 = 3;
+
+/// What was read at a path, and what the file was while it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashed {
+    /// Hash of the bytes, or of a symlink's target.
+    pub sha1: Sha1,
+    /// Media type; none for symlinks.
+    pub mime: Option<String>,
+    /// What fstat said before and after.
+    pub stat: Stat,
+    /// Whether an edit could hide in the same tick of the clock.
+    pub racy: bool,
+}
+
+/// Hashes bytes as they pass by.
+#[derive(Clone, Default)]
+pub struct Hasher(sha1::Sha1);
+
+impl Hasher {
+    /// Takes the next bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all of them.
+    #[must_use]
+    pub fn finish(self) -> Sha1 {
+        Sha1(self.0.finalize().into())
+    }
+}
+
+/// The hash of `bytes`.
+#[must_use]
+pub fn sha1_of(bytes: &[u8]) -> Sha1 {
+    let mut hasher = Hasher::default();
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// Hashes the file or symlink at `path`.
+///
+/// # Errors
+/// It cannot be read, is neither, or "changed while it was read" again and again.
+pub fn hash_path(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
+    if root.lstat(path)?.kind == Kind::Symlink { hash_symlink(root, path) } else { hash_file(root, path) }
+}
+
+/// Hashes the regular file at `path`.
+///
+/// # Errors
+/// As [`hash_path`].
+pub fn hash_file(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
+    for _ in 0..TRIES {
+        let mut file = root.open_file(path)?;
+        let (begun, before) = (SystemTime::now(), stat_of(&file)?);
+        let (sha1, first) = read_all(&mut file)?;
+        if stat_of(&file)?.unchanged(&before) {
+            let mime = Some(mime_of(path.name(), &first));
+            return Ok(Hashed { sha1, mime, stat: before, racy: is_racy(&before, begun, root.tick()) });
+        }
+    }
+    Err(changed())
+}
+
+/// Hashes the target of the symlink at `path`.
+///
+/// # Errors
+/// As [`hash_path`].
+pub fn hash_symlink(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
+    for _ in 0..TRIES {
+        let (begun, before) = (SystemTime::now(), root.lstat(path)?);
+        let target = root.readlink(path)?;
+        if root.lstat(path)?.unchanged(&before) {
+            let racy = is_racy(&before, begun, root.tick());
+            return Ok(Hashed { sha1: sha1_of(&target), mime: None, stat: before, racy });
+        }
+    }
+    Err(changed())
+}
+
+fn changed() -> io::Error {
+    io::Error::other("changed while it was read")
+}
+
+/// The hash of what is left of a file, and its first bytes.
+fn read_all(file: &mut File) -> io::Result<(Sha1, Vec<u8>)> {
+    let mut buffer = vec![0; BLOCK];
+    let mut first = Vec::new();
+    let mut hasher = Hasher::default();
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), first)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if first.len() < MAGIC {
+            first.extend_from_slice(&buffer[..read.min(MAGIC - first.len())]);
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+/// Whether a file last changed at `stat` may have been written after `begun` without a new time: the
+/// racy-git problem (git, Documentation/technical/racy-git). A time ahead of the clock says nothing.
+#[must_use]
+pub fn is_racy(stat: &Stat, begun: SystemTime, tick: Duration) -> bool {
+    let begun = begun.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let safe = begun.saturating_sub(tick);
+    let youngest = (stat.mtime, stat.mtime_nsec).max((stat.ctime, stat.ctime_nsec));
+    youngest >= (i64::try_from(safe.as_secs()).unwrap_or(i64::MAX), safe.subsec_nanos())
+}
+
+/// The media type of a file by its name, and where that says nothing by its first bytes.
+#[must_use]
+pub fn mime_of(name: &[u8], first: &[u8]) -> String {
+    if let Some(mime) = mime_guess::from_path(Path::new(OsStr::from_bytes(name))).first_raw() {
+        return mime.to_owned();
+    }
+    if first.is_empty() { "inode/x-empty" } else { tree_magic_mini::from_u8(first) }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_hashed_with_its_facts() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = BoxRoot::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("a.html"), "abc").unwrap();
+        let a = SpacePath::from_spelled("/a.html").unwrap();
+        let young = hash_path(&root, &a).unwrap();
+        // FIPS 180-4, example 1
+        assert_eq!(young.sha1.to_string(), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!((young.mime.as_deref(), young.stat.size, young.racy), (Some("text/html"), 3, true));
+        std::thread::sleep(Duration::from_millis(40));
+        assert!(!hash_path(&root, &a).unwrap().racy);
+        std::os::unix::fs::symlink("abc", dir.path().join("l")).unwrap();
+        let link = hash_path(&root, &SpacePath::from_spelled("/l").unwrap()).unwrap();
+        assert_eq!((link.sha1, link.mime), (young.sha1, None));
+    }
+
+    #[test]
+    fn a_name_decides_before_bytes() {
+        assert_eq!(mime_of(b"x.png", b"%PDF-1.4"), "image/png");
+        assert_eq!(mime_of(b"x", b"\x89PNG\r\n\x1a\n"), "image/png");
+        assert_eq!(mime_of(b"x", b""), "inode/x-empty");
+    }
+
+    #[test]
+    fn racy_is_what_is_not_older_than_a_tick() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stat = BoxRoot::open(dir.path()).unwrap().lstat(&SpacePath::root()).unwrap();
+        let begun = UNIX_EPOCH + Duration::from_millis(10_500);
+        let tick = Duration::from_millis(20);
+        (stat.ctime, stat.ctime_nsec) = (0, 0);
+        for (nsec, racy) in [(479_999_999, false), (480_000_000, true), (500_000_000, true), (900_000_000, true)] {
+            (stat.mtime, stat.mtime_nsec) = (10, nsec);
+            assert_eq!(is_racy(&stat, begun, tick), racy, "{nsec}");
+        }
+        (stat.mtime, stat.ctime) = (0, 11);
+        assert!(is_racy(&stat, begun, tick));
+    }
+}
