@@ -7,6 +7,7 @@
 
 pub mod exit;
 pub mod path;
+pub mod pathspec;
 pub mod quote;
 pub mod record;
 pub mod report;
