@@ -14,3 +14,5 @@ pub mod report;
 pub mod stamp;
 pub mod stream;
 pub mod version;
+
+pub mod show;
