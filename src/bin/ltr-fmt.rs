@@ -12,7 +12,7 @@ use litter::show::{self, Columns, Mode, Style, Template};
 
 /// Show the records on stdin as text for people and spreadsheets.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "ltr-fmt", version)]
 #[command(group = ArgGroup::new("mode").required(true).args(["template", "csv", "table", "letters", "steps"]))]
 struct Args {
     /// A line for each record: {field}, {size:h}, {mtime:t}, {sha1:8}, \n, \t, \0
