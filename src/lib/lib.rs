@@ -5,24 +5,28 @@
 //! Nothing in here prints, exits or reads the environment: functions take readers, writers and a
 //! [`report::Report`].
 
-pub mod boxfs;
-pub mod cookie;
 pub mod exit;
-pub mod hash;
 pub mod path;
+pub mod quote;
+pub mod record;
 pub mod report;
 pub mod stamp;
 pub mod stream;
 pub mod version;
 
-pub mod record;
-
+pub mod cookie;
+pub mod pathspec;
 pub mod space;
 
+pub mod boxfs;
 pub mod fsinfo;
 pub mod scan;
+
+pub mod hash;
 
 pub mod index;
 
 pub mod resolve;
 pub mod wants;
+
+pub mod show;

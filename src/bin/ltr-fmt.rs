@@ -1,0 +1,77 @@
+//! ltr-fmt TEMPLATE | --csv FIELDS | --table FIELDS | --letters | --steps - records as text for people
+
+#[path = "cli/mod.rs"]
+mod cli;
+
+use std::path::{PathBuf, absolute};
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Parser};
+use jiff::tz::TimeZone;
+use litter::show::{self, Columns, Mode, Style, Template};
+
+/// Show the records on stdin as text for people and spreadsheets.
+#[derive(Parser)]
+#[command(name = "ltr-fmt", version)]
+#[command(group = ArgGroup::new("mode").required(true).args(["template", "csv", "table", "letters", "steps"]))]
+struct Args {
+    /// A line for each record: {field}, {size:h}, {mtime:t}, {sha1:8}, \n, \t, \0
+    template: Option<Template>,
+
+    /// Comma separated values of these fields, with a header
+    #[arg(long, value_name = "FIELDS")]
+    csv: Option<Columns>,
+
+    /// An aligned table of these fields, with a header
+    #[arg(long, value_name = "FIELDS")]
+    table: Option<Columns>,
+
+    /// Status letters and paths
+    #[arg(long)]
+    letters: bool,
+
+    /// With --letters: also what is in sync (C)
+    #[arg(long, requires = "letters")]
+    all: bool,
+
+    /// With --letters: coloured letters, on a terminal and without NO_COLOR
+    #[arg(long, requires = "letters")]
+    color: bool,
+
+    /// The steps of a plan as commands
+    #[arg(long, requires = "root")]
+    steps: bool,
+
+    /// With --steps: the box's root folder
+    #[arg(long, value_name = "DIR", requires = "steps")]
+    root: Option<PathBuf>,
+
+    /// End lines with NUL, and leave names as they are even on a terminal
+    #[arg(short = '0', long = "null", conflicts_with_all = ["csv", "table"])]
+    nul: bool,
+}
+
+fn main() -> ExitCode {
+    cli::run(|args: Args, report| {
+        let terminal = cli::stdout_is_terminal();
+        let nul = args.nul;
+        let style = Style { mode: mode(args, terminal)?, terminal, nul, zone: TimeZone::system() };
+        show::format(cli::stdin(), cli::stdout(), &style, report)
+    })
+}
+
+/// The group of arguments has made sure that exactly one is there.
+fn mode(args: Args, terminal: bool) -> std::io::Result<Mode> {
+    Ok(match args {
+        Args { template: Some(template), .. } => Mode::Template(template),
+        Args { csv: Some(columns), .. } => Mode::Csv(columns),
+        Args { table: Some(columns), .. } => Mode::Table(columns),
+        Args { root: Some(root), .. } => Mode::Steps { root: absolute(root)? },
+        Args { all, color, nul, .. } => Mode::Letters { all, color: color && terminal && !nul && !no_color() },
+    })
+}
+
+/// <https://no-color.org>: set and not empty.
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
