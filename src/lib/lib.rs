@@ -24,9 +24,13 @@ pub mod scan;
 
 pub mod hash;
 
+pub mod ltrbox;
+
 pub mod index;
 
 pub mod resolve;
 pub mod wants;
+
+pub mod compare;
 
 pub mod show;

@@ -208,19 +208,7 @@ impl<W: Write> Telling<'_, W> {
     fn tell(&mut self, found: Found) -> Result<()> {
         match found {
             Found::Item(item) => self.item(item),
-            Found::Skipped { path, why } => {
-                self.report.notice(&format!("{path}: {}", why.notice()));
-                self.writer.put(&Tagged { kind: "skipped", record: &SkippedRecord { path, why } })
-            }
-            Found::Unnamed { folder, name } => {
-                self.report.notice(&format!("{folder}: path too long for {}, skipped", escape(&name)));
-                Ok(())
-            }
-            Found::Failed { path, error } => {
-                let path = path.spelled();
-                self.report.failure(&path, &error);
-                self.writer.put_error(&ErrorRecord { path, error })
-            }
+            unknown => put_unknown(unknown, &mut self.writer, Some(&mut *self.report)),
         }
     }
 
@@ -230,5 +218,36 @@ impl<W: Write> Telling<'_, W> {
             self.report.progress(self.items, 0, Unit::Files);
         }
         self.writer.put(&item.into_record(self.modes))
+    }
+}
+
+/// Writes what nothing may be concluded about, and reports it where `report` is given: whoever met it
+/// reports it, whoever passes it on does not.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn put_unknown<W: Write>(found: Found, writer: &mut Writer<W>, report: Option<&mut dyn Report>) -> Result<()> {
+    match found {
+        Found::Skipped { path, why } => {
+            if let Some(report) = report {
+                report.notice(&format!("{path}: {}", why.notice()));
+            }
+            writer.put(&Tagged { kind: "skipped", record: &SkippedRecord { path, why } })
+        }
+        Found::Unnamed { folder, name } => {
+            if let Some(report) = report {
+                report.notice(&format!("{folder}: path too long for {}, skipped", escape(&name)));
+            }
+            Ok(())
+        }
+        Found::Failed { path, error } => {
+            let path = path.spelled();
+            if let Some(report) = report {
+                report.failure(&path, &error);
+            }
+            writer.put_error(&ErrorRecord { path, error })
+        }
+        // an item is no unknown: the caller has its own way with it
+        Found::Item(_) => Ok(()),
     }
 }

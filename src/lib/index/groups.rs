@@ -10,12 +10,13 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use rusqlite::{Row as SqlRow, params};
 
-use super::sqlite::{BoxId, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, ftype_of, mark_of, version_of};
+use super::sqlite::{BoxId, Boxes, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, ftype_of, mark_of, version_of};
 use super::{Select, Visit};
 use crate::path::{SEPARATOR, SpacePath, key_is_within};
-use crate::record::{Document, Entry, Ftype, Mode, Sha1};
+use crate::record::{Document, Entry, Fields, Ftype, Mark, Mode, Sha1};
 use crate::stamp::Stamp;
 use crate::version::Version;
+use crate::wants::Wants;
 
 /// Rows read at once.
 const PAGE: usize = 1024;
@@ -176,6 +177,42 @@ impl Sqlite {
             self.connection.execute_batch("CREATE INDEX IF NOT EXISTS entries_sha1 ON entries (sha1)")?;
         }
         Ok(())
+    }
+}
+
+impl Sqlite {
+    /// The intentions for the box `name`, asked in path order.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn wants(&self, boxes: &Boxes, name: &str) -> Result<Wants<'_>> {
+        let info = boxes.by_name(name);
+        let policy = info.and_then(|b| b.fields.as_ref()).map(Fields::policy).unwrap_or_default();
+        let box_id = info.map_or(-1, |b| b.id.0);
+        let mut page: VecDeque<Mark> = VecDeque::new();
+        let mut after: Option<Vec<u8>> = None;
+        let marks = move || {
+            if page.is_empty() {
+                page = self.marks_after(box_id, after.as_deref())?;
+                after = page.back().map(|m| m.path.key().to_vec()).or(after.take());
+            }
+            Ok(page.pop_front())
+        };
+        Ok(Wants::new(policy, Box::new(marks)))
+    }
+
+    fn marks_after(&self, box_id: i64, after: Option<&[u8]>) -> Result<VecDeque<Mark>> {
+        let sql = format!(
+            "SELECT {MARK_COLUMNS} FROM marks m JOIN boxes b ON b.id = m.box
+             WHERE m.box = ?1 AND (?2 IS NULL OR m.key > ?2) ORDER BY m.key LIMIT ?3"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![box_id, after, i64::try_from(PAGE)?])?;
+        let mut page = VecDeque::new();
+        while let Some(row) = rows.next()? {
+            page.push_back(mark_of(row)?);
+        }
+        Ok(page)
     }
 }
 

@@ -1,0 +1,304 @@
+//! The join of what is on disk with what the index says: one pass over both in path order, from which
+//! come the letters of `ltr status` and the changes that a commit records.
+//!
+//! Nothing is concluded about a path that was skipped or could not be read, nor about what lies below
+//! it: absence is a conclusion too, so it is drawn only for what lstat says is not there.
+
+mod letters;
+mod stream;
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+
+pub use self::stream::{compare_stream, compare_walk};
+use crate::boxfs::BoxRoot;
+use crate::fsinfo::FsTraits;
+use crate::hash::sha1_of;
+use crate::index::groups::{Group, Groups, Row};
+use crate::index::sqlite::{BoxId, Boxes, Sqlite};
+use crate::path::SpacePath;
+use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Was};
+use crate::resolve::{Decision, decide};
+use crate::scan::{Found, Item};
+use crate::wants::{Intent, Wants};
+
+/// What to compare, and how.
+#[derive(Clone, Debug)]
+pub struct Compare {
+    /// The box.
+    pub box_name: String,
+    /// Only at or below these paths; empty: everywhere.
+    pub under: Vec<SpacePath>,
+    /// Also what is in sync or skipped.
+    pub all: bool,
+    /// What the box's file system can express.
+    pub fs: FsTraits,
+}
+
+/// Receives what differs.
+pub type Differences<'a> = &'a mut dyn FnMut(Difference) -> Result<()>;
+
+/// One result of the comparison.
+#[derive(Debug)]
+pub enum Difference {
+    /// A record with its letter.
+    Record(FileRecord),
+    /// What nothing could be concluded about, passed on.
+    Unknown(Found),
+}
+
+/// Joins items, given in path order, with an index.
+pub struct Comparer<'a> {
+    index: &'a Sqlite,
+    boxes: Boxes,
+    me: BoxId,
+    compare: Compare,
+    wants: Wants<'a>,
+    /// Confirms that a path is not there; none where the box cannot be looked at.
+    root: Option<&'a BoxRoot>,
+    groups: Option<Groups<'a>>,
+    starts: VecDeque<SpacePath>,
+    coming: Option<Group>,
+    /// Nothing is concluded at or below this path.
+    blind: Option<SpacePath>,
+    /// A folder that is wanted whole: its line stands for all below.
+    whole: Option<SpacePath>,
+    out: Differences<'a>,
+}
+
+impl<'a> Comparer<'a> {
+    /// Begins a comparison.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn new(index: &'a Sqlite, compare: Compare, root: Option<&'a BoxRoot>, out: Differences<'a>) -> Result<Self> {
+        let boxes = index.boxes()?;
+        let me = boxes.by_name(&compare.box_name).map_or(BoxId(-1), |b| b.id);
+        let wants = index.wants(&boxes, &compare.box_name)?;
+        let mut starts = compare.under.clone();
+        starts.sort();
+        starts.dedup();
+        if starts.is_empty() {
+            starts.push(SpacePath::root());
+        }
+        let mut starts: VecDeque<_> = starts.into();
+        let mut outer: Option<SpacePath> = None;
+        starts.retain(|start| {
+            let nested = outer.as_ref().is_some_and(|o| start.is_within(o));
+            if !nested {
+                outer = Some(start.clone());
+            }
+            !nested
+        });
+        Ok(Self { index, boxes, me, compare, wants, root, groups: None, starts, coming: None, blind: None, whole: None, out })
+    }
+
+    /// Takes the next thing that a scan found.
+    ///
+    /// # Errors
+    /// The index cannot be read, or the differences cannot be passed on.
+    pub fn found(&mut self, found: Found) -> Result<()> {
+        match found {
+            Found::Item(item) => {
+                self.catch_up(&item.path)?;
+                let group = self.take_at(&item.path)?;
+                self.on_disk(&item, group.as_ref())
+            }
+            Found::Skipped { ref path, .. } | Found::Failed { ref path, .. } => {
+                let path = path.clone();
+                self.catch_up(&path)?;
+                self.blind = Some(path);
+                (self.out)(Difference::Unknown(found))
+            }
+            Found::Unnamed { .. } => (self.out)(Difference::Unknown(found)),
+        }
+    }
+
+    /// Draws the conclusions about what no scan found. Only for a scan that was whole.
+    ///
+    /// # Errors
+    /// As [`Comparer::found`].
+    pub fn finish(mut self) -> Result<()> {
+        while let Some(group) = self.next_group()? {
+            self.not_seen(&group)?;
+        }
+        Ok(())
+    }
+
+    /// Deals with everything that the index has before `path`.
+    fn catch_up(&mut self, path: &SpacePath) -> Result<()> {
+        while let Some(group) = self.next_group()? {
+            if group.path >= *path {
+                self.coming = Some(group);
+                break;
+            }
+            self.not_seen(&group)?;
+        }
+        Ok(())
+    }
+
+    fn take_at(&mut self, path: &SpacePath) -> Result<Option<Group>> {
+        if let Some(group) = self.next_group()? {
+            if group.path == *path {
+                return Ok(Some(group));
+            }
+            self.coming = Some(group);
+        }
+        Ok(None)
+    }
+
+    fn next_group(&mut self) -> Result<Option<Group>> {
+        if let Some(group) = self.coming.take() {
+            return Ok(Some(group));
+        }
+        loop {
+            if let Some(groups) = &mut self.groups
+                && let Some(group) = groups.next()?
+            {
+                return Ok(Some(group));
+            }
+            let Some(start) = self.starts.pop_front() else {
+                self.groups = None;
+                return Ok(None);
+            };
+            self.groups = Some(self.index.groups(&start));
+        }
+    }
+
+    fn on_disk(&mut self, item: &Item, group: Option<&Group>) -> Result<()> {
+        let rows = group.map_or(&[][..], |g| g.rows.as_slice());
+        let own = rows.iter().find(|r| r.box_id == self.me);
+        let intent = self.wants.at(&item.path, item.ftype)?;
+        let change = change(item, own, &self.compare.fs);
+        let decision = decide(rows, self.me, &intent, |id| self.boxes.counts(id));
+        let purged_content = purged_content(change, rows);
+        let letter = letters::on_disk(change, &decision);
+        if letter == letters::IN_SYNC && change.is_none() && !self.compare.all {
+            return Ok(());
+        }
+        let mut record = item.clone().into_record(self.compare.fs.modes);
+        record.status = Some(letter.to_owned());
+        record.change = change;
+        record.was = own.filter(|r| r.present).map(was_of).or(purged_content);
+        if item.ftype == Ftype::Symlink {
+            record.sha1 = item.target.as_deref().map(sha1_of);
+        }
+        if change.is_none() {
+            record.sha1 = own.and_then(|r| r.sha1);
+        }
+        (self.out)(Difference::Record(record))
+    }
+
+    /// A path of the index that the scan did not come by.
+    fn not_seen(&mut self, group: &Group) -> Result<()> {
+        if self.blind.as_ref().is_some_and(|blind| group.path.is_within(blind)) {
+            return Ok(());
+        }
+        let own = group.of(self.me);
+        let ftype = own.or(group.rows.first()).map_or(Ftype::File, |r| r.ftype);
+        let intent = self.wants.at(&group.path, ftype)?;
+        if let Some(own) = own.filter(|r| r.present) {
+            return if self.is_gone(&group.path)? { self.gone(group, own) } else { Ok(()) };
+        }
+        self.absent(group, &intent)
+    }
+
+    /// What lstat says is not there, in a folder that could be read. A scan may miss a file that is
+    /// renamed while its folder is read, and passes over what has become ignored.
+    fn is_gone(&self, path: &SpacePath) -> Result<bool> {
+        let Some(root) = self.root else { return Ok(true) };
+        Ok(matches!(root.look(path), Ok(None)))
+    }
+
+    fn gone(&mut self, group: &Group, own: &Row) -> Result<()> {
+        let mut record = FileRecord::new(group.path.clone(), &attrs_of(own));
+        let lost = own.ftype != Ftype::Dir && !own.purged && !self.held_elsewhere(own)?;
+        record.status = Some(if lost { letters::LOST } else { letters::DISCARDED }.to_owned());
+        record.change = Some(Change::Gone);
+        record.was = Some(was_of(own));
+        (self.out)(Difference::Record(record))
+    }
+
+    /// Whether another box that counts has a copy of this content, at whatever path.
+    fn held_elsewhere(&self, own: &Row) -> Result<bool> {
+        let Some(sha1) = own.sha1 else { return Ok(false) };
+        let holders = self.index.holders(own.ftype, sha1)?;
+        Ok(holders.iter().any(|(_, r)| r.box_id != self.me && self.boxes.counts(r.box_id)))
+    }
+
+    fn absent(&mut self, group: &Group, intent: &Intent) -> Result<()> {
+        if self.whole.as_ref().is_some_and(|whole| group.path.is_within(whole)) {
+            return Ok(());
+        }
+        let decision = decide(&group.rows, self.me, intent, |id| self.boxes.counts(id));
+        let head = match decision {
+            Decision::Fetch { head } => head,
+            Decision::Skipped if self.compare.all => return self.put_absent(group, letters::SKIPPED, false),
+            _ => return Ok(()),
+        };
+        let whole = head.ftype == Ftype::Dir && !self.wants.any_below(&group.path)?;
+        if whole {
+            self.whole = Some(group.path.clone());
+        }
+        self.put_absent(group, letters::wanted(intent), whole)
+    }
+
+    fn put_absent(&mut self, group: &Group, letter: &str, whole: bool) -> Result<()> {
+        let heads = crate::resolve::Heads::of(&group.rows, |id| self.boxes.counts(id));
+        let Some(head) = heads.winner() else { return Ok(()) };
+        let mut record = FileRecord::new(group.path.clone(), &attrs_of(head));
+        record.status = Some(letter.to_owned());
+        record.whole = whole;
+        (self.out)(Difference::Record(record))
+    }
+}
+
+/// How a file on disk differs from its box's entry.
+fn change(item: &Item, own: Option<&Row>, fs: &FsTraits) -> Option<Change> {
+    let Some(own) = own.filter(|r| r.present) else { return Some(Change::New) };
+    if item.ftype != own.ftype || (fs.modes && item.ftype != Ftype::Symlink && item.mode != own.mode) {
+        return Some(Change::Modified);
+    }
+    match item.ftype {
+        Ftype::Dir => None,
+        Ftype::Symlink => (item.target.as_deref().map(sha1_of) != own.sha1).then_some(Change::Modified),
+        Ftype::File if item.size != own.size => Some(Change::Modified),
+        Ftype::File => (!vouched(item, own, fs)).then_some(Change::Suspect),
+    }
+}
+
+/// Whether the file's looks prove that it has not changed since it was hashed. Size and mtime can be
+/// forged, or kept by a tool; ctime and inode cannot, where the file system keeps them stable.
+fn vouched(item: &Item, own: &Row, fs: &FsTraits) -> bool {
+    let Some(vouch) = own.vouch else { return false };
+    let same_mtime = fs.same_mtime((item.mtime, item.mtime_nsec), own.mtime);
+    let same_ids = !fs.stable_ids || (item.ino == vouch.ino && (item.ctime, item.ctime_nsec) == vouch.ctime);
+    same_mtime && same_ids && !vouch.racy
+}
+
+/// A new file where the path was purged: with the purged content it stays purged, which only a hash
+/// can tell.
+fn purged_content(change: Option<Change>, rows: &[Row]) -> Option<Was> {
+    if change != Some(Change::New) {
+        return None;
+    }
+    rows.iter().filter(|r| r.purged && !r.present).max_by_key(|r| r.stamp).map(was_of)
+}
+
+fn was_of(row: &Row) -> Was {
+    Was { ftype: row.ftype, size: row.size, sha1: row.sha1, mode: row.mode }
+}
+
+fn attrs_of(row: &Row) -> Attrs {
+    Attrs {
+        ftype: row.ftype,
+        size: row.size,
+        mtime: row.mtime.0,
+        mtime_nsec: row.mtime.1,
+        mode: Mode(row.mode.0),
+        sha1: row.sha1,
+        mime: None,
+        target: None,
+    }
+}

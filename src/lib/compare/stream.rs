@@ -1,0 +1,153 @@
+//! The two ways in which a comparison gets its items: from a scan's stream, for people's own pipes, and
+//! straight from a walk on a second thread, which spares a million records that say nothing new.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Map;
+
+use super::{Compare, Comparer, Difference};
+use crate::boxfs::BoxRoot;
+use crate::exit::Exit;
+use crate::index::sqlite::{Access, Sqlite};
+use crate::path::{SpacePath, unescape};
+use crate::record::{FileRecord, Ftype, Mode};
+use crate::report::Report;
+use crate::scan::{Found, Item, SkippedRecord, Tracked, put_unknown, walk};
+use crate::stream::{ErrorRecord, Line, Reader, Writer};
+
+/// Items that travel between the threads at once.
+const BATCH: usize = 256;
+
+/// Compares a scan's stream with the index: `ltr-compare`.
+///
+/// # Errors
+/// The stream is cut short or damaged: then nothing was concluded from absence; or the index cannot be
+/// read.
+pub fn compare_stream<R: BufRead, W: Write>(
+    index: &Sqlite,
+    compare: Compare,
+    root: Option<&BoxRoot>,
+    input: R,
+    output: W,
+) -> Result<Exit> {
+    let mut reader = Reader::new(input);
+    let writer = std::cell::RefCell::new(Writer::new(output));
+    let mut put = |difference| put(&mut writer.borrow_mut(), difference, None);
+    let mut comparer = Comparer::new(index, compare, root, &mut put)?;
+    let mut last = SpacePath::root();
+    loop {
+        let number = reader.line_number() + 1;
+        let Some(line) = reader.next_line()? else { break };
+        let found = match line {
+            Line::Record { kind, json } => match kind.as_ref() {
+                "scan" => Found::Item(item(json).with_context(|| format!("line {number}"))?),
+                "skipped" => {
+                    let SkippedRecord { path, why } = serde_json::from_slice(json).with_context(|| format!("line {number}"))?;
+                    Found::Skipped { path, why }
+                }
+                _ => {
+                    writer.borrow_mut().put_raw(json)?;
+                    continue;
+                }
+            },
+            // what failed may be no path at all: then it covers everything
+            Line::Error(ErrorRecord { path, error }) => {
+                Found::Failed { path: SpacePath::from_spelled(&path).unwrap_or_default(), error }
+            }
+        };
+        if let Found::Item(Item { path, .. }) | Found::Skipped { path, .. } = &found {
+            ensure!(*path >= last, "line {number} is not in path order");
+            last.clone_from(path);
+        }
+        comparer.found(found)?;
+    }
+    comparer.finish()?;
+    Ok(Exit::of_failures(writer.into_inner().end(Map::new())?))
+}
+
+/// What a `scan` record says was on disk.
+fn item(json: &[u8]) -> Result<Item> {
+    let record: FileRecord = serde_json::from_slice(json)?;
+    record.check()?;
+    let local = record.local.context("not a record of a scan: no local facts")?;
+    Ok(Item {
+        path: record.path,
+        ftype: record.ftype,
+        size: record.size,
+        mtime: record.mtime,
+        mtime_nsec: record.mtime_nsec,
+        mode: record.mode.unwrap_or(Mode(if record.ftype == Ftype::Dir { 0o755 } else { 0o644 })),
+        ino: local.ino,
+        dev: local.dev,
+        ctime: local.ctime,
+        ctime_nsec: local.ctime_nsec,
+        target: record.target.as_deref().map(unescape).transpose()?,
+    })
+}
+
+/// Walks the box and compares at once: `ltr-scan --known`. Only what differs becomes a record.
+///
+/// # Errors
+/// The box or the index cannot be read.
+pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, output: W, report: &mut dyn Report) -> Result<Exit> {
+    let beneath = BoxRoot::open(root).with_context(|| root.display().to_string())?;
+    let starts = compare.under.clone();
+    let mut writer = Writer::new(output);
+    let mut put = |difference| put(&mut writer, difference, Some(&mut *report));
+    let mut comparer = Comparer::new(index, compare, Some(&beneath), &mut put)?;
+    let (sender, receiver) = sync_channel::<Vec<Found>>(16);
+    let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
+    let walker = std::thread::spawn(move || walk_into(&root, &index_path, &starts, &sender));
+    let compared = drain(&receiver, &mut comparer);
+    drop(receiver);
+    let walked = walker.join().map_err(|_| anyhow!("the walk ended unexpectedly"))?;
+    compared?;
+    walked?;
+    comparer.finish()?;
+    Ok(Exit::of_failures(writer.end(Map::new())?))
+}
+
+fn drain(receiver: &Receiver<Vec<Found>>, comparer: &mut Comparer<'_>) -> Result<()> {
+    for batch in receiver {
+        for found in batch {
+            comparer.found(found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The walking thread, with its own connection to the index.
+fn walk_into(root: &Path, index: &PathBuf, starts: &[SpacePath], sender: &SyncSender<Vec<Found>>) -> Result<()> {
+    let index = Sqlite::open(index, Access::Read)?;
+    let mut batch = Vec::with_capacity(BATCH);
+    let gone = || anyhow!("the comparison has ended");
+    walk(root, starts, &mut Entries(&index), &mut |found| {
+        batch.push(found);
+        if batch.len() == BATCH {
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            sender.send(full).map_err(|_| gone())?;
+        }
+        Ok(())
+    })?;
+    sender.send(batch).map_err(|_| gone())
+}
+
+/// What has an entry in an index.
+#[derive(Debug)]
+pub struct Entries<'a>(pub &'a Sqlite);
+
+impl Tracked for Entries<'_> {
+    fn at_or_below(&mut self, path: &SpacePath) -> Result<bool> {
+        self.0.knows(path)
+    }
+}
+
+fn put<W: Write>(writer: &mut Writer<W>, difference: Difference, report: Option<&mut dyn Report>) -> Result<()> {
+    match difference {
+        Difference::Record(record) => writer.put(&record),
+        Difference::Unknown(found) => put_unknown(found, writer, report),
+    }
+}

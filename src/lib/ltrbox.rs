@@ -1,0 +1,92 @@
+//! A box: a folder with a cookie that says which box of which space it is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::boxfs::{BoxRoot, COOKIE};
+use crate::cookie::{Cookie, cookie_path};
+use crate::index::own::Own;
+use crate::index::sqlite::{Access, Sqlite};
+use crate::path::SpacePath;
+use crate::space::Space;
+
+/// The box around a folder. A record of the type `located`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Located {
+    /// Absolute, without symlinks.
+    pub root: PathBuf,
+    /// Its name.
+    #[serde(rename = "box")]
+    pub box_name: String,
+    /// The space, with an absolute path where it is a file.
+    pub space: String,
+    /// The SQLite file that reads are made from.
+    pub index: PathBuf,
+    /// Where in the box the folder is.
+    pub path: SpacePath,
+    /// Whether the box carries its index.
+    pub carried: bool,
+}
+
+/// Finds the box around `dir`.
+///
+/// # Errors
+/// There is none, or its cookie cannot be used.
+pub fn locate(dir: &Path) -> Result<Located> {
+    let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    let root = dir.ancestors().find(|folder| folder.join(COOKIE).symlink_metadata().is_ok());
+    let Some(root) = root else { bail!("{}: not in a box (no {COOKIE} here or in a folder above)", dir.display()) };
+    let mut located = at(root)?;
+    let relative = dir.strip_prefix(root).unwrap_or(Path::new(""));
+    located.path = SpacePath::from_relative(std::os::unix::ffi::OsStrExt::as_bytes(relative.as_os_str()))?;
+    Ok(located)
+}
+
+/// The box whose root is `root`.
+///
+/// # Errors
+/// There is none, or its cookie cannot be used.
+pub fn at(root: &Path) -> Result<Located> {
+    let cookie = Cookie::read(&BoxRoot::open(root).with_context(|| root.display().to_string())?)?;
+    let named = || root.join(COOKIE).display().to_string();
+    let space = Space::parse(&cookie.space, root).with_context(named)?;
+    let Space::File(index) = &space else { bail!("{}: {space}: only spaces in files are supported yet", named()) };
+    Ok(Located {
+        root: root.to_path_buf(),
+        box_name: cookie.box_name,
+        space: space.to_string(),
+        index: index.clone(),
+        path: SpacePath::root(),
+        carried: cookie.space.starts_with('.'),
+    })
+}
+
+impl Located {
+    /// Opens the box's index.
+    ///
+    /// # Errors
+    /// It is missing, damaged or unreadable; the message names the cookie that points there.
+    pub fn open(&self, access: Access) -> Result<Sqlite> {
+        let index = Sqlite::open(&self.index, access);
+        index.with_context(|| format!("the index that {} names", self.root.join(COOKIE).display()))
+    }
+
+    /// The hand that writes for this box in `index`.
+    ///
+    /// # Errors
+    /// See [`Sqlite::own`].
+    pub fn own(&self, index: &mut Sqlite) -> Result<Own> {
+        index.own(&self.box_name, cookie_id(&self.root)?)
+    }
+}
+
+/// Device and inode of the cookie of the box at `root`.
+///
+/// # Errors
+/// There is none.
+pub fn cookie_id(root: &Path) -> Result<(u64, u64)> {
+    let stat = BoxRoot::open(root)?.lstat(&cookie_path()?).with_context(|| root.join(COOKIE).display().to_string())?;
+    Ok((stat.dev, stat.ino))
+}
