@@ -3,6 +3,7 @@
 #[path = "cli/mod.rs"]
 mod cli;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +12,6 @@ use clap::Parser;
 use litter::exit::Exit;
 use litter::path::SpacePath;
 use litter::scan::{COOKIE, NothingTracked, scan};
-use std::os::unix::ffi::OsStrExt;
 
 /// Write a record for each file, folder and symlink in a box, in path order
 #[derive(Parser)]

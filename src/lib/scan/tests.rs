@@ -384,6 +384,15 @@ fn depth_costs_no_open_files() {
 }
 
 #[test]
+fn a_start_may_be_deep() {
+    let dir = tree(&["z"]);
+    dig(dir.path(), 700);
+    let starts = ["/d".repeat(699) + "/e", "/d".repeat(600) + "/none", "/d/e".into(), "/z".into()];
+    let starts: Vec<_> = starts.iter().map(String::as_str).collect();
+    assert_eq!(seen_from(dir.path(), &starts), [format!("{} fifo", starts[0]), "/d/e fifo".into(), "/z".into()]);
+}
+
+#[test]
 fn a_folder_swapped_meanwhile_is_not_concluded_about() {
     let dir = tree(&["z"]);
     dig(dir.path(), 300);
