@@ -4,7 +4,7 @@
 //! The walk calls openat, getdents and statx itself, through rustix, on one thread: measured on a tree
 //! of 1,000,000 files it took 1.4 s where the crate walkdir took 2.1 s, and every open being relative
 //! to the folder above, with `O_NOFOLLOW`, a folder that is swapped for a symlink in between leads
-//! nowhere. Records included it takes as long as find(1) with the same fields.
+//! nowhere. Records included it takes a fifth longer than find(1) at the median with the same fields.
 
 mod folder;
 mod ignored;
