@@ -33,4 +33,6 @@ pub mod wants;
 
 pub mod compare;
 
+pub mod commit;
+
 pub mod show;

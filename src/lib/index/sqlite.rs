@@ -199,6 +199,30 @@ impl Sqlite {
         Ok(())
     }
 
+    /// The marks of all boxes at exactly `path`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn marks_at(&self, path: &SpacePath) -> Result<Vec<Mark>> {
+        let sql = format!("SELECT {MARK_COLUMNS} FROM boxes b JOIN marks m ON m.box = b.id AND m.key = ?1 ORDER BY b.name");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([path.key()])?;
+        let mut marks = Vec::new();
+        while let Some(row) = rows.next()? {
+            marks.push(mark_of(row)?);
+        }
+        Ok(marks)
+    }
+
+    /// How many files and symlinks the box `name` holds.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn count_files(&self, name: &str) -> Result<u64> {
+        let sql = "SELECT count(*) FROM entries WHERE box = (SELECT id FROM boxes WHERE name = ?1) AND present AND ftype <> 1";
+        Ok(self.connection.query_row(sql, [name], |r| r.get::<_, i64>(0))?.unsigned_abs())
+    }
+
     /// Whether anything is known at `path` or below it.
     ///
     /// # Errors
