@@ -9,6 +9,7 @@ pub mod boxfs;
 pub mod cookie;
 pub mod exit;
 pub mod hash;
+pub mod lock;
 pub mod path;
 pub mod record;
 pub mod report;
