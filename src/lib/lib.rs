@@ -24,9 +24,11 @@ pub mod scan;
 
 pub mod hash;
 
-pub mod ltrbox;
-
 pub mod index;
+
+pub mod lock;
+pub mod ltrbox;
+pub mod reach;
 
 pub mod resolve;
 pub mod wants;
@@ -34,5 +36,12 @@ pub mod wants;
 pub mod compare;
 
 pub mod commit;
+
+pub mod plan;
+
+/// Carrying out a plan.
+pub mod fetch {
+    pub mod names;
+}
 
 pub mod show;

@@ -179,7 +179,7 @@ impl<W: Write> Planner<'_, W> {
     fn conflict(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
         let mut action = self.action(Verb::Conflict, &group.path, head)?;
         let sha1 = own.sha1.context("a folder never loses a conflict")?;
-        action.keep = Some(conflict_name(&group.path, own.mtime, sha1)?);
+        action.keep = Some(conflict_name(&group.path, own.mtime.0, sha1));
         action.have = Some(was(own));
         action.from = self.sources(group, head)?;
         action.version.join(&own.version);
@@ -303,7 +303,8 @@ impl<W: Write> Planner<'_, W> {
 
     /// Who holds the content, cheapest first; at the same path before others.
     fn sources(&self, group: &Group, head: &Row) -> Result<Vec<Source>> {
-        let usable = |row: &Row| row.box_id != self.me && row.present && !row.purged && self.counts(row.box_id) && self.is_asked(row);
+        let usable =
+            |row: &Row| row.box_id != self.me && row.present && !row.purged && self.counts(row.box_id) && self.is_asked(row);
         let here = group.rows.iter().filter(|r| usable(r) && r.content() == head.content());
         let mut found: Vec<(SpacePath, BoxId)> = here.map(|r| (group.path.clone(), r.box_id)).collect();
         if let Some(sha1) = head.sha1.filter(|_| head.size > 0) {

@@ -43,6 +43,12 @@ pub struct Reaching {
 }
 
 impl Reaching {
+    /// For the box at `root` on the machine `host`.
+    #[must_use]
+    pub fn new(host: &str, root: &Path, named: Vec<(String, PathBuf)>) -> Self {
+        Self { host: host.to_owned(), dev: std::fs::metadata(root).map_or(0, |m| m.dev()), named }
+    }
+
     /// The cheapest way to a box that can be told without asking another machine.
     #[must_use]
     pub fn to(&self, info: &BoxInfo) -> Reach {

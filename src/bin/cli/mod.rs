@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{CommandFactory, Parser};
 use litter::exit::Exit;
+use litter::ltrbox::Located;
 use litter::report::{Report, Unit};
 use os_display::Quotable;
 
@@ -144,4 +145,51 @@ pub fn spool() -> io::Result<File> {
 /// Flushes what a library function wrote.
 pub fn flush(mut output: impl Write) -> io::Result<()> {
     output.flush()
+}
+
+/// Which box a command is about.
+#[derive(clap::Args)]
+pub struct BoxArgs {
+    /// The box; by default the one around the current folder
+    #[arg(long = "box", value_name = "BOX")]
+    pub box_name: Option<String>,
+    /// The space's index, where the current folder is in no box of it
+    #[arg(long, value_name = "SPACE", requires = "box_name")]
+    pub space: Option<String>,
+}
+
+impl BoxArgs {
+    /// The box around the current folder, under the name that was given.
+    pub fn locate(&self) -> anyhow::Result<Located> {
+        let here = std::env::current_dir()?;
+        let mut located = match &self.space {
+            None => litter::ltrbox::locate(&here)?,
+            Some(space) => litter::ltrbox::elsewhere(space, &here)?,
+        };
+        if let Some(name) = &self.box_name {
+            litter::record::check_box_name(name)?;
+            located.box_name.clone_from(name);
+        }
+        Ok(located)
+    }
+
+    /// The same, when files of the box are to be looked at: it must be the one around the current folder.
+    pub fn locate_here(&self) -> anyhow::Result<Located> {
+        let located = litter::ltrbox::locate(&std::env::current_dir()?)?;
+        match &self.box_name {
+            Some(name) if *name != located.box_name => anyhow::bail!("the box here is {}, not {name}", located.box_name),
+            _ => Ok(located),
+        }
+    }
+}
+
+/// The paths in the space that a person's PATH arguments mean.
+pub fn paths(args: &[std::ffi::OsString], located: &Located) -> anyhow::Result<Vec<litter::path::SpacePath>> {
+    let here = std::env::current_dir()?;
+    args.iter().map(|arg| litter::pathspec::resolve(arg, &here, &located.root)).collect()
+}
+
+/// The name of this machine, as uname(2) has it.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -151,7 +151,12 @@ impl<'a> Documents<'a> {
 
     /// The old name of something renamed: a purge that says where it went, so that other boxes move
     /// their copies. Marks go along.
-    pub(super) fn renamed_away<W: Write>(&mut self, record: &FileRecord, new: Option<SpacePath>, out: &mut Writer<W>) -> Result<()> {
+    pub(super) fn renamed_away<W: Write>(
+        &mut self,
+        record: &FileRecord,
+        new: Option<SpacePath>,
+        out: &mut Writer<W>,
+    ) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
         let rows = self.index.group(&record.path)?.rows;
         entry.version = edited(&rows, self.me, self.author.own.actor, self.next_commit());
