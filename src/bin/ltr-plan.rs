@@ -4,15 +4,18 @@
 mod cli;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
 use litter::plan::{Request, plan};
 use litter::reach::Reaching;
+use litter::sources::read_sources;
 
 /// Write the actions that a pull would carry out, from the index alone
 #[derive(Parser)]
@@ -26,9 +29,9 @@ struct Args {
     /// Plan for this file or folder only; repeatable
     #[arg(long, value_name = "PATH")]
     under: Vec<OsString>,
-    /// Where a box is, before the urls in the index; repeatable
-    #[arg(long, value_name = "BOX=DIR", value_parser = named)]
-    at: Vec<(String, PathBuf)>,
+    /// The output of ltr-reach: where boxes are, before the urls in the index
+    #[arg(long, value_name = "FILE")]
+    sources: Option<PathBuf>,
     /// Fetch from these boxes only
     #[arg(value_name = "SRC")]
     from: Vec<String>,
@@ -38,12 +41,6 @@ fn main() -> ExitCode {
     cli::run(run)
 }
 
-fn named(text: &str) -> Result<(String, PathBuf)> {
-    let Some((name, dir)) = text.split_once('=') else { anyhow::bail!("not BOX=DIR: {text}") };
-    litter::record::check_box_name(name)?;
-    Ok((name.to_owned(), PathBuf::from(dir)))
-}
-
 fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     let mut located = args.place.locate()?;
     if let Some(index) = args.index {
@@ -51,7 +48,12 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     }
     let index = located.open(Access::Read)?;
     let under = cli::paths(&args.under, &located)?;
-    let reaching = Reaching::new(&cli::host(), &located.root, args.at);
+    let named = match args.sources {
+        Some(file) => read_sources(BufReader::new(File::open(&file).with_context(|| file.display().to_string())?))?,
+        None => Vec::new(),
+    };
+    let named = named.into_iter().map(|s| (s.box_name, s.url)).collect();
+    let reaching = Reaching::new(&cli::host(), &located.root, named);
     let request = Request { box_name: located.box_name, under, from: args.from, reach: &|info| reaching.to(info) };
     plan(&index, &request, cli::stdout())
 }

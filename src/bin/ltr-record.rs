@@ -28,8 +28,11 @@ struct Args {
     /// The records before hashing: new files that cannot be renamed ones are then recorded at once
     #[arg(long, value_name = "FILE", conflicts_with = "status")]
     changes: Option<PathBuf>,
-    /// A person named this file or folder; repeatable
-    #[arg(long, value_name = "PATH")]
+    /// With --status: only what a commit would record
+    #[arg(long, requires = "status")]
+    changed: bool,
+    /// Files and folders that a person named: an older file there is an edit, purged content is taken up again
+    #[arg(value_name = "PATH")]
     named: Vec<OsString>,
     /// Go on although more than half of the box is gone
     #[arg(long)]
@@ -46,7 +49,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let named = cli::paths(&args.named, &located)?;
     let commit = Commit { box_name: located.box_name.clone(), named, gone_ok: args.gone_ok, fs };
     if args.status {
-        return settle(&commit, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);
+        return settle(&commit, args.changed, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);
     }
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;

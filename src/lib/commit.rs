@@ -52,10 +52,18 @@ impl Commit {
 }
 
 /// Writes the hashed records of `input` again with their final letters: `ltr-record --status`.
+/// `changed`: only what a commit would record.
 ///
 /// # Errors
 /// The stream is cut short or damaged, or the index cannot be read.
-pub fn settle<R: BufRead, W: Write>(commit: &Commit, index: &Sqlite, input: R, output: W, spool: File) -> Result<Exit> {
+pub fn settle<R: BufRead, W: Write>(
+    commit: &Commit,
+    changed: bool,
+    index: &Sqlite,
+    input: R,
+    output: W,
+    spool: File,
+) -> Result<Exit> {
     let mut writer = Writer::new(output);
     let mut held = Held::new(spool);
     let mut reader = Reader::new(input);
@@ -71,7 +79,10 @@ pub fn settle<R: BufRead, W: Write>(commit: &Commit, index: &Sqlite, input: R, o
         } else if still_purged(commit, &record) {
             record.status = Some("p".to_owned());
         }
-        writer.put(&record)?;
+        let recorded = record.change.is_some() && !matches!(record.status.as_deref(), Some("C" | "p"));
+        if recorded || !changed {
+            writer.put(&record)?;
+        }
     }
     Ok(Exit::of_failures(writer.end(Map::new())?))
 }

@@ -29,6 +29,8 @@ pub mod index;
 pub mod lock;
 pub mod ltrbox;
 pub mod reach;
+pub mod sources;
+pub mod ssh;
 
 pub mod resolve;
 pub mod wants;

@@ -38,21 +38,21 @@ pub struct Reaching {
     pub host: String,
     /// Device of the box that asks.
     pub dev: u64,
-    /// Folders that a person named as boxes: tried before the urls in the index.
-    pub named: Vec<(String, PathBuf)>,
+    /// Boxes and urls that a person named: tried before the urls in the index.
+    pub named: Vec<(String, String)>,
 }
 
 impl Reaching {
     /// For the box at `root` on the machine `host`.
     #[must_use]
-    pub fn new(host: &str, root: &Path, named: Vec<(String, PathBuf)>) -> Self {
+    pub fn new(host: &str, root: &Path, named: Vec<(String, String)>) -> Self {
         Self { host: host.to_owned(), dev: std::fs::metadata(root).map_or(0, |m| m.dev()), named }
     }
 
     /// The cheapest way to a box that can be told without asking another machine.
     #[must_use]
     pub fn to(&self, info: &BoxInfo) -> Reach {
-        let named = self.named.iter().filter(|n| n.0 == info.name).map(|n| n.1.display().to_string());
+        let named = self.named.iter().filter(|n| n.0 == info.name).map(|n| n.1.clone());
         let urls = info.fields.as_ref().map(Fields::urls).unwrap_or_default();
         let ways = named.chain(urls.into_iter().map(str::to_owned)).map(|url| self.way(&info.name, url));
         ways.min_by_key(|r| r.cost).unwrap_or(Reach { cost: Cost::Nowhere, url: String::new() })

@@ -193,3 +193,9 @@ pub fn paths(args: &[std::ffi::OsString], located: &Located) -> anyhow::Result<V
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+/// How to call ssh: `LTR_SSH`, a command line, where that is set.
+pub fn ssh() -> anyhow::Result<litter::ssh::Ssh> {
+    let program = std::env::var("LTR_SSH").unwrap_or_else(|_| "ssh".to_owned());
+    litter::ssh::Ssh::new(&program, !io::stdin().is_terminal() && !io::stderr().is_terminal())
+}
