@@ -8,6 +8,7 @@
 pub mod boxfs;
 pub mod cookie;
 pub mod exit;
+pub mod fetch;
 pub mod hash;
 pub mod lock;
 pub mod path;
