@@ -254,14 +254,21 @@ impl BoxRoot {
         Ok(names)
     }
 
-    /// Whether the folder of `path` lists exactly its name. A path that can be opened and is not
-    /// listed is, on a file system without case, another name.
+    /// Whether the folder of `path`, which is there, lists exactly its name: on a file system without
+    /// case it may be another name. The folder is read only where the other case is there as well.
     ///
     /// # Errors
     /// As [`BoxRoot::names`].
     pub fn lists(&self, path: &SpacePath) -> io::Result<bool> {
         let Some(folder) = path.parent() else { return Ok(true) };
-        Ok(self.names(&folder)?.iter().any(|n| n == path.name()))
+        let (name, lower) = (path.name(), path.name().to_ascii_lowercase());
+        if name.is_ascii() {
+            let other = if name == lower { name.to_ascii_uppercase() } else { lower };
+            if other == name || self.look(&folder.join(&other).map_err(io::Error::other)?)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(self.names(&folder)?.iter().any(|n| n == name))
     }
 
     /// The folder that holds `path`, for reading: the last one is remembered.

@@ -41,9 +41,6 @@ pub mod commit;
 
 pub mod plan;
 
-/// Carrying out a plan.
-pub mod fetch {
-    pub mod names;
-}
+pub mod fetch;
 
 pub mod show;
