@@ -1,70 +1,63 @@
 //! ltr-fetch [--root DIR] - carry out the actions on stdin, and tell what is now on disk
 
+#[path = "cli/mod.rs"]
 mod cli;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
 use litter::boxfs::BoxRoot;
+use litter::exit::Exit;
 use litter::fetch::{Me, Options, fetch};
-use litter::stamp::{Clock, Stamp, parse_hex8, random_id};
-use litter::{cookie, lock};
+use litter::index::sqlite::{Access, now_ms};
+use litter::{lock, ltrbox};
 
-/// Carries out a plan: reads actions, and writes the entries that result, each step's own line after
-/// them with the type "done".
+/// Bytes that stay free on a box's disk where its document does not say.
+const RESERVE: u64 = 100_000_000;
+
+/// Carry out a plan: read actions, and write the entries that result, each step's own line after
+/// them with the type "done"
 #[derive(Parser)]
 #[command(name = "ltr-fetch", version)]
 struct Args {
     /// The box's root; else the box around the current folder
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Count a box out of reach as a holder when it was verified in the last DAYS
+    /// Count a box out of reach as a holder when its copy was verified in the last DAYS
     #[arg(long, value_name = "DAYS")]
     trust_offline: Option<u32>,
     /// Remove more than half of the box, when the plan says so
     #[arg(long)]
     gone_ok: bool,
-    /// Bytes to leave free
-    #[arg(long, default_value_t = 100_000_000, value_name = "BYTES")]
-    reserve: u64,
-    /// Files that the box has by its index
-    #[arg(long, default_value_t = 0, hide = true)]
-    total_files: u64,
-    /// Who counts this box's edits
-    #[arg(long, hide = true)]
-    actor: Option<String>,
-    /// The box's commit counter
-    #[arg(long, default_value_t = 0, hide = true)]
-    commit: u64,
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
-        let root = match args.root {
-            Some(root) => root,
-            None => cookie::find_root(&std::env::current_dir()?).context("no box here")?,
-        };
-        let root = BoxRoot::open(&root).with_context(|| format!("{}", root.display()))?;
-        let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
-        let _lock = lock::take_or_inherit(&root, above)?;
-        ensure!(args.trust_offline.is_none(), "--trust-offline needs the index");
-        let actor = match args.actor {
-            Some(actor) => parse_hex8(&actor).context("an actor is 8 hex digits")?,
-            None => random_id(),
-        };
-        let mut clock = Clock::new(random_id(), Stamp::default());
-        let mut me = Me { clock: &mut clock, actor, commit: args.commit };
-        let uname = rustix::system::uname();
-        let options = Options {
-            gone_ok: args.gone_ok,
-            total_files: args.total_files,
-            reserve: args.reserve,
-            my_host: uname.nodename().to_str().ok(),
-            interactive: std::io::IsTerminal::is_terminal(&std::io::stderr()),
-            trusted: &|_| false,
-        };
-        fetch(&root, cli::stdin(), cli::stdout(), cli::spool()?, &mut me, &options, report)
-    })
+    cli::run(run)
+}
+
+fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
+    let located = match args.root {
+        Some(root) => ltrbox::at(&root.canonicalize().with_context(|| root.display().to_string())?)?,
+        None => ltrbox::locate(&std::env::current_dir()?)?,
+    };
+    let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
+    let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
+    let _lock = lock::take_or_inherit(&root, above)?;
+    let mut index = located.open(Access::Write)?;
+    let own = located.own(&mut index)?;
+    let fields = index.box_fields(&located.box_name)?;
+    let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
+    let options = Options {
+        gone_ok: args.gone_ok,
+        total_files: index.count_files(&located.box_name)?,
+        reserve: fields.and_then(|f| f.number("reserve")).unwrap_or(RESERVE),
+        my_host: Some(&cli::host()),
+        interactive: cli::is_interactive(),
+        trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
+    };
+    let mut clock = index.clock()?;
+    let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };
+    fetch(&root, cli::stdin(), cli::stdout(), cli::spool()?, &mut me, &options, report)
 }

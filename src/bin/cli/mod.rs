@@ -197,5 +197,10 @@ pub fn host() -> String {
 /// How to call ssh: `LTR_SSH`, a command line, where that is set.
 pub fn ssh() -> anyhow::Result<litter::ssh::Ssh> {
     let program = std::env::var("LTR_SSH").unwrap_or_else(|_| "ssh".to_owned());
-    litter::ssh::Ssh::new(&program, !io::stdin().is_terminal() && !io::stderr().is_terminal())
+    litter::ssh::Ssh::new(&program, !is_interactive())
+}
+
+/// Whether a person is there who could be asked for a password.
+pub fn is_interactive() -> bool {
+    io::stderr().is_terminal()
 }

@@ -95,7 +95,7 @@ impl Holders {
             Holder::Local { root, .. } => holds(root, &question).map_err(Into::into),
             Holder::Remote(verifier) => verifier.ask(&question),
             Holder::Refused => return false,
-            Holder::OutOfReach => return (options.trusted)(source),
+            Holder::OutOfReach => return (options.trusted)(source, sha1),
         };
         answer.unwrap_or_else(|e| {
             report.notice(&format!("{}: in box {}: {e:#}", source.path, source.box_name));

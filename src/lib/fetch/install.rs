@@ -247,7 +247,7 @@ impl Run<'_> {
             present: true,
             purged: false,
             moved: None,
-            commit,
+            commit: Some(commit),
             version: Version::of(self.actor, commit),
             stat: Some(stat),
         })

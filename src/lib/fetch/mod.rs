@@ -72,7 +72,7 @@ pub struct Options<'a> {
     /// Whether ssh may ask a person for a password.
     pub interactive: bool,
     /// Whether a box out of reach counts as a holder nevertheless (`--trust-offline`).
-    pub trusted: &'a dyn Fn(&Source) -> bool,
+    pub trusted: &'a dyn Fn(&Source, Sha1) -> bool,
 }
 
 /// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
@@ -158,7 +158,8 @@ struct Fact {
     present: bool,
     purged: bool,
     moved: Option<SpacePath>,
-    commit: u64,
+    /// The commit that made it; of what came from elsewhere, none: a pull is no commit.
+    commit: Option<u64>,
     version: Version,
     /// As it was right after it was put there; none for what is absent.
     stat: Option<Stat>,
@@ -173,7 +174,7 @@ impl Fact {
             present: stat.is_some(),
             purged: false,
             moved: None,
-            commit: action.extra.get("commit").and_then(serde_json::Value::as_u64).unwrap_or(0),
+            commit: None,
             version: action.version.clone(),
             stat,
         }
@@ -287,7 +288,7 @@ impl Run<'_> {
             present: fact.present,
             purged: fact.purged,
             moved: fact.moved,
-            commit: fact.commit,
+            commit: fact.commit.unwrap_or(self.commit),
             version: fact.version,
             stamp: self.clock.tick(now),
             local,

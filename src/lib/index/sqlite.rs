@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, Transact
 
 use super::{Index, Origin, Outcome, Select, Visit, changes, groups, put, schema};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Want};
+use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want};
 use crate::stamp::{Clock, Stamp, random_id};
 use crate::version::Version;
 
@@ -264,6 +264,19 @@ impl Sqlite {
         let ms: Option<i64> =
             self.connection.prepare_cached(sql)?.query_row(params![box_name, sha1.0], |r| r.get(0)).optional()?;
         Ok(ms.map(i64::unsigned_abs))
+    }
+
+    /// Whether the content `sha1` was seen at `source` since the time `since` (ms since 1970): by us, or
+    /// by the box itself, which hashed it when it wrote its entry.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn was_verified(&self, source: &Source, sha1: Sha1, since: u64) -> Result<bool> {
+        if self.verified(&source.box_name, sha1)?.is_some_and(|ms| ms >= since) {
+            return Ok(true);
+        }
+        let entry = self.entry(&source.box_name, &source.path)?;
+        Ok(entry.is_some_and(|e| e.present && e.attrs.sha1 == Some(sha1) && e.stamp.ms >= since))
     }
 
     /// Copies the whole index to the new file `target`, for a dry run.

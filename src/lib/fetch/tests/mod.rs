@@ -119,7 +119,7 @@ impl World {
             reserve: self.reserve,
             my_host: None,
             interactive: false,
-            trusted: &|_| self.trusted,
+            trusted: &|_, _| self.trusted,
         };
         let spool = tempfile::tempfile().unwrap();
         let exit = fetch(&root, input.as_bytes(), &mut output, spool, &mut me, &options, &mut report);
