@@ -33,4 +33,10 @@ pub mod wants;
 
 pub mod compare;
 
+pub mod create;
+pub mod query;
+
 pub mod show;
+
+#[cfg(test)]
+mod testing;
