@@ -4,7 +4,7 @@
 //! Nothing is concluded about a path that was skipped or could not be read, nor about what lies below
 //! it: absence is a conclusion too, so it is drawn only for what lstat says is not there.
 
-mod letters;
+pub(crate) mod letters;
 mod stream;
 
 use std::collections::VecDeque;

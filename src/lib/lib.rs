@@ -43,4 +43,10 @@ pub mod plan;
 
 pub mod fetch;
 
+pub mod create;
+pub mod query;
+
 pub mod show;
+
+#[cfg(test)]
+mod testing;

@@ -1,5 +1,6 @@
 //! A box: a folder with a cookie that says which box of which space it is.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,13 +10,14 @@ use crate::boxfs::{BoxRoot, COOKIE};
 use crate::cookie::{Cookie, cookie_path};
 use crate::index::own::Own;
 use crate::index::sqlite::{Access, Sqlite};
-use crate::path::SpacePath;
+use crate::path::{SpacePath, escape};
 use crate::space::Space;
 
 /// The box around a folder. A record of the type `located`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Located {
     /// Absolute, without symlinks.
+    #[serde(serialize_with = "spelled")]
     pub root: PathBuf,
     /// Its name.
     #[serde(rename = "box")]
@@ -23,11 +25,17 @@ pub struct Located {
     /// The space, with an absolute path where it is a file.
     pub space: String,
     /// The SQLite file that reads are made from.
+    #[serde(serialize_with = "spelled")]
     pub index: PathBuf,
     /// Where in the box the folder is.
     pub path: SpacePath,
     /// Whether the box carries its index.
     pub carried: bool,
+}
+
+/// A file name in the spelling of paths: JSON has no other way to hold bytes that are no UTF-8.
+fn spelled<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(path.as_os_str().as_bytes()))
 }
 
 /// Finds the box around `dir`.
@@ -40,7 +48,7 @@ pub fn locate(dir: &Path) -> Result<Located> {
     let Some(root) = root else { bail!("{}: not in a box (no {COOKIE} here or in a folder above)", dir.display()) };
     let mut located = at(root)?;
     let relative = dir.strip_prefix(root).unwrap_or(Path::new(""));
-    located.path = SpacePath::from_relative(std::os::unix::ffi::OsStrExt::as_bytes(relative.as_os_str()))?;
+    located.path = SpacePath::from_relative(relative.as_os_str().as_bytes())?;
     Ok(located)
 }
 

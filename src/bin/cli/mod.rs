@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{CommandFactory, Parser};
 use litter::exit::Exit;
+use litter::index::sqlite::Access;
 use litter::ltrbox::Located;
+use litter::query::Scene;
 use litter::report::{Report, Unit};
 use os_display::Quotable;
 
@@ -120,6 +122,11 @@ fn progress_bar(unit: Unit) -> indicatif::ProgressBar {
 /// Text in which no byte can drive a terminal: messages name files, and names are anybody's.
 fn harmless(text: &str) -> String {
     if text.chars().any(char::is_control) { text.maybe_quote().to_string() } else { text.to_owned() }
+}
+
+/// Where the command asks the index: `space`, or else the box around the current folder.
+pub fn scene(space: Option<&str>, access: Access) -> anyhow::Result<Scene> {
+    Scene::open(&std::env::current_dir()?, space, access)
 }
 
 /// Standard input, buffered.

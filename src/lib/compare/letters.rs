@@ -4,13 +4,13 @@ use crate::record::Change;
 use crate::resolve::Decision;
 use crate::wants::Intent;
 
-pub(super) const IN_SYNC: &str = "C";
-pub(super) const DISCARDED: &str = "D";
-pub(super) const LOST: &str = "L";
-pub(super) const SKIPPED: &str = "s";
+pub(crate) const IN_SYNC: &str = "C";
+pub(crate) const DISCARDED: &str = "D";
+pub(crate) const LOST: &str = "L";
+pub(crate) const SKIPPED: &str = "s";
 
 /// The letter of something that is on disk. A suspect counts as modified until a hash proves otherwise.
-pub(super) fn on_disk(change: Option<Change>, decision: &Decision<'_>) -> &'static str {
+pub(crate) fn on_disk(change: Option<Change>, decision: &Decision<'_>) -> &'static str {
     match (change, decision) {
         (Some(Change::New), _) => "N",
         (Some(_), Decision::Update { .. } | Decision::Conflict { .. }) => "X",
@@ -20,7 +20,7 @@ pub(super) fn on_disk(change: Option<Change>, decision: &Decision<'_>) -> &'stat
 }
 
 /// The letter of what is as the index says.
-pub(super) fn unchanged(decision: &Decision<'_>) -> &'static str {
+pub(crate) fn unchanged(decision: &Decision<'_>) -> &'static str {
     match decision {
         Decision::Update { .. } | Decision::Touch { .. } => "U",
         Decision::Conflict { .. } => "X",
@@ -31,6 +31,6 @@ pub(super) fn unchanged(decision: &Decision<'_>) -> &'static str {
 }
 
 /// The letter of something that is to be fetched.
-pub(super) fn wanted(intent: &Intent) -> &'static str {
+pub(crate) fn wanted(intent: &Intent) -> &'static str {
     if intent.by_hand() { "W" } else { "w" }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use anyhow::Result;
-use rusqlite::{Row as SqlRow, params};
+use rusqlite::{OptionalExtension, Row as SqlRow, params};
 
 use super::sqlite::{BoxId, Boxes, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, ftype_of, mark_of, version_of};
 use super::{Select, Visit};
@@ -123,6 +123,21 @@ impl Sqlite {
             last_folder: None,
             no_more_folders: false,
         }
+    }
+
+    /// The groups directly in `folder`, in path order.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn groups_in(&self, folder: &SpacePath) -> Result<Groups<'_>> {
+        let mut groups = self.groups(folder);
+        groups.no_more_folders = true;
+        let sql = "SELECT id FROM folders WHERE key = ?1";
+        let id = self.connection.prepare_cached(sql)?.query_row([folder.key()], |r| r.get(0)).optional()?;
+        if let Some(id) = id {
+            groups.stack.push(Frame { id, path: folder.clone(), groups: VecDeque::new(), after: Vec::new(), complete: false });
+        }
+        Ok(groups)
     }
 
     /// What every box has at `path`.

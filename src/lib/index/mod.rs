@@ -4,6 +4,7 @@
 //! the replica that reads are made from. What only a local index can answer quickly (rows joined by
 //! path, by content, local facts) belongs to [`sqlite::Sqlite`] itself.
 
+pub mod census;
 pub mod changes;
 pub mod groups;
 pub mod own;

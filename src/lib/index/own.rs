@@ -76,6 +76,15 @@ impl Sqlite {
         Ok(self.connection.prepare_cached(sql)?.exists([name])?)
     }
 
+    /// Whether this index writes for the box `name`, and has been synced since it began to.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn is_current(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM own o JOIN boxes b ON b.id = o.box WHERE b.name = ?1 AND o.synced";
+        Ok(self.connection.prepare_cached(sql)?.exists([name])?)
+    }
+
     /// The checkpoints of the peer with this index id: how far we read there, how far it read here.
     ///
     /// # Errors

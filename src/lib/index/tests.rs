@@ -8,42 +8,9 @@ use proptest::prelude::*;
 use super::sqlite::{Access, Sqlite};
 use super::{Index, Origin, Outcome, Select};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Document, Entry, Extra, Ftype, Local, Mark, Mode, Sha1, Want};
+use crate::record::{Document, Entry, Extra, Local, Mark, Want};
 use crate::stamp::Stamp;
-use crate::version::Version;
-
-fn entry(box_name: &str, path: &str, ms: u64, tint: u8) -> Entry {
-    Entry {
-        box_name: box_name.into(),
-        path: SpacePath::from_spelled(path).unwrap(),
-        attrs: Attrs {
-            ftype: Ftype::File,
-            size: u64::from(tint),
-            mtime: 5,
-            mtime_nsec: 6,
-            mode: Mode(0o644),
-            sha1: Some(Sha1([tint; 20])),
-            mime: Some("text/plain".into()),
-            target: None,
-        },
-        present: true,
-        purged: false,
-        moved: None,
-        commit: ms,
-        version: Version::of(7, ms + 1),
-        stamp: Stamp { ms, counter: 0, index: 1 },
-        local: None,
-        extra: Extra::new(),
-    }
-}
-
-fn fresh() -> (tempfile::TempDir, Sqlite) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("space");
-    assert!(Sqlite::create(&path).unwrap());
-    let index = Sqlite::open(&path, Access::Write).unwrap();
-    (dir, index)
-}
+use crate::testing::{entry, fresh};
 
 fn all(index: &Sqlite) -> Vec<String> {
     let mut found = Vec::new();

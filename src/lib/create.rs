@@ -1,0 +1,261 @@
+//! Making a folder a box: its document, its cookie, and this index as the one that writes for it.
+//!
+//! The document comes first, then the cookie, then the hand that writes. A command that was killed in
+//! between is repeated with `--reattach`: it takes up the box of that name as far as it got.
+
+mod carry;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::boxfs::{BoxRoot, COOKIE};
+use crate::cookie::{Cookie, cookie_path};
+use crate::exit::Exit;
+use crate::index::sqlite::Sqlite;
+use crate::index::{Index, Origin};
+use crate::ltrbox::cookie_id;
+use crate::path::escape;
+use crate::query::check_url;
+use crate::record::{Document, FORMAT, Fields, Mode, Policy, check_box_name};
+use crate::space::{Space, check_host};
+use crate::stamp::random_id;
+use crate::stream::Writer;
+
+/// What box to make.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// The space, as a person writes it.
+    pub space: String,
+    /// The name of the box.
+    pub box_name: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// Make the folder when it is not there.
+    pub mkdir: bool,
+    /// What the box should hold; none: `complete`, or what a box that is reattached has.
+    pub policy: Option<Policy>,
+    /// The box carries its own index.
+    pub carry: bool,
+    /// The box exists already; its cookie or its index was lost.
+    pub reattach: bool,
+    /// Where the box can be reached; empty: the folder on `host`.
+    pub urls: Vec<String>,
+    /// This machine, `user@host`.
+    pub host: Option<String>,
+}
+
+/// The new box. A record of the type `created`.
+#[derive(Serialize)]
+struct Created<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "box")]
+    box_name: &'a str,
+    /// As the cookie has it: absolute where the box does not carry its index.
+    space: &'a str,
+    /// The space's last component.
+    name: String,
+    /// In the spelling of paths.
+    root: String,
+    /// The text in the cookie.
+    cookie: &'a str,
+    /// Whether the box was there before.
+    reattached: bool,
+}
+
+/// An index that is there. A record of the type `index`.
+#[derive(Serialize)]
+struct Made {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    space: String,
+    name: String,
+    created: bool,
+}
+
+/// Makes a box, and writes a `created` record; relative names are taken from the folder `cwd`.
+///
+/// # Errors
+/// The folder is no folder, or a box already; the name is invalid or taken (or, to be reattached,
+/// unknown); there is no index at SPACE; something cannot be written.
+pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
+    check_box_name(&wish.box_name)?;
+    wish.urls.iter().try_for_each(|url| check_url(url))?;
+    let Space::File(file) = Space::parse(&wish.space, cwd)? else {
+        bail!("{}: only spaces in files are supported yet", wish.space);
+    };
+    let root = folder(&cwd.join(&wish.dir), wish.mkdir)?;
+    let place = carry::place(&root, &file, wish.carry)?;
+    let cookie = format!("{}/{}", place.space, wish.box_name);
+    check_cookie(&cookie, &root, &place.file)?;
+    let beneath = BoxRoot::open(&root)?;
+    let has_cookie = check_free(&beneath, &cookie, wish.reattach)?;
+    let mut index = place.open(&file)?;
+    let fresh = write_documents(&mut index, wish, &root)?;
+    if !has_cookie {
+        write_cookie(&beneath, &cookie)?;
+    }
+    index.adopt_box(&wish.box_name, cookie_id(&root)?, fresh)?;
+    let name = Space::File(place.file).name();
+    let root = escape(root.as_os_str().as_bytes());
+    let (box_name, space, reattached) = (&wish.box_name, &place.space, wish.reattach);
+    one_record(&Created { kind: "created", box_name, space, name, root, cookie: &cookie, reattached }, output)
+}
+
+fn one_record<W: Write>(record: &impl Serialize, output: W) -> Result<Exit> {
+    let mut writer = Writer::new(output);
+    writer.put(record)?;
+    Ok(Exit::of_failures(writer.end(Map::new())?))
+}
+
+/// The folder without symlinks, made where that is wished.
+fn folder(dir: &Path, mkdir: bool) -> Result<PathBuf> {
+    let named = || dir.display().to_string();
+    if mkdir {
+        std::fs::create_dir_all(dir).with_context(named)?;
+    }
+    let root = dir.canonicalize().with_context(named)?;
+    ensure!(root.is_dir(), "{}: not a folder", named());
+    Ok(root)
+}
+
+/// Whether the cookie leads back to the index: it has one line, and is text.
+fn check_cookie(cookie: &str, root: &Path, index: &Path) -> Result<()> {
+    let read = Cookie::parse(cookie.as_bytes()).and_then(|c| Space::parse(&c.space, root));
+    let leads = matches!(&read, Ok(Space::File(file)) if file == index);
+    ensure!(leads, "{}: a cookie cannot name this space", index.display());
+    Ok(())
+}
+
+/// Refuses a folder that is a box. Returns whether it has exactly this cookie, which a box that is
+/// reattached may.
+fn check_free(beneath: &BoxRoot, cookie: &str, reattach: bool) -> Result<bool> {
+    if beneath.look(&cookie_path()?)?.is_none() {
+        return Ok(false);
+    }
+    let shown = beneath.path().join(COOKIE);
+    let there = Cookie::read(beneath).with_context(|| format!("{} is in the way", shown.display()))?;
+    let there = format!("{}/{}", there.space, there.box_name);
+    if there != cookie {
+        bail!("{}: already the box {there}", beneath.path().display());
+    }
+    ensure!(reattach, "{}: already the box {there} (if its index was lost, or it was not finished: --reattach)", shown.display());
+    Ok(true)
+}
+
+/// Writes the space's document when there is none, and the box's. Returns whether no other index can
+/// know more of the box than this one.
+fn write_documents(index: &mut Sqlite, wish: &Create, root: &Path) -> Result<bool> {
+    let name = wish.box_name.as_str();
+    let taken = index.boxes()?.by_name(name).cloned();
+    let old = taken.as_ref().and_then(|b| b.fields.clone());
+    let mut clock = index.clock()?;
+    let mut stamp = || clock.tick(SystemTime::now());
+    let mut documents = Vec::new();
+    if index.space()?.is_none() {
+        let mut fields = Fields::default();
+        let name = index.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let uuid = uuid::Uuid::new_v4().to_string();
+        for (key, value) in
+            [("uuid", Value::from(uuid)), ("name", name.into()), ("format", FORMAT.into()), ("mincopies", 1.into())]
+        {
+            fields.set(key, value, stamp());
+        }
+        documents.push(Document::Space(fields));
+    }
+    let (mut fields, fresh) = match (old, wish.reattach) {
+        (None, false) if taken.is_none() => (Fields::default(), true),
+        (_, false) => bail!("the box {name} exists already in this space (--reattach takes it up again here)"),
+        (None, true) => bail!("no box {name} in this space: without --reattach it is made"),
+        (Some(fields), true) => {
+            ensure!(!fields.forgotten(), "the box {name} is forgotten: first `ltr set {name}.forgotten false`");
+            let fresh = index.is_current(name)? || made_here(index, &fields, taken.map_or(0, |b| b.commits));
+            (fields, fresh)
+        }
+    };
+    let mut changed = false;
+    for (key, value) in box_fields(wish, &fields, root) {
+        fields.set(key, value, stamp());
+        changed = true;
+    }
+    if changed {
+        documents.push(Document::Box(name.to_owned(), fields));
+    }
+    index.put(&documents, Origin::Here)?;
+    Ok(fresh)
+}
+
+/// A box that this index made and that never committed: a `create` that was killed.
+fn made_here(index: &Sqlite, fields: &Fields, commits: u64) -> bool {
+    commits == 0 && fields.stamps.get("uuid").is_some_and(|s| s.index == index.id())
+}
+
+/// The fields of the box that are still to be set.
+fn box_fields(wish: &Create, old: &Fields, root: &Path) -> Vec<(&'static str, Value)> {
+    let mut fields: Vec<(&'static str, Value)> = Vec::new();
+    if old.text("uuid").is_none() {
+        fields.push(("uuid", uuid::Uuid::new_v4().to_string().into()));
+    }
+    if let Some(policy) = wish.policy.or(old.text("policy").is_none().then(Policy::default)) {
+        fields.push(("policy", policy.to_string().into()));
+    }
+    let known = old.urls();
+    let urls: Vec<String> = match default_url(wish, root) {
+        _ if !wish.urls.is_empty() => wish.urls.clone(),
+        // where it is now is tried first; what else is known of it may still be true
+        Some(url) if !known.contains(&url.as_str()) => [url].into_iter().chain(known.iter().map(|u| (*u).to_owned())).collect(),
+        _ => known.iter().map(|u| (*u).to_owned()).collect(),
+    };
+    if urls != known || !old.fields.contains_key("urls") {
+        fields.push(("urls", urls.into()));
+    }
+    fields
+}
+
+/// The folder on this host; `None` where its name is no text.
+fn default_url(wish: &Create, root: &Path) -> Option<String> {
+    let folder = root.to_str()?;
+    let url = match &wish.host {
+        Some(host) if check_host(host).is_ok() => format!("{host}:{folder}"),
+        _ => folder.to_owned(),
+    };
+    check_url(&url).is_ok().then_some(url)
+}
+
+/// Writes the cookie whole or not at all, and never over another one.
+fn write_cookie(beneath: &BoxRoot, cookie: &str) -> Result<()> {
+    let staging = beneath.staging()?;
+    let staged = staging.join(format!("cookie-{:08x}", random_id()).as_bytes())?;
+    let mut file = beneath.create(&staged)?;
+    file.write_all(format!("{cookie}\n").as_bytes())?;
+    // whoever may look into the box may know which one it is; file systems without modes have no say
+    let _ = beneath.chmod(&staged, Mode(0o644));
+    file.sync_all()?;
+    let written = beneath.rename_noreplace(&staged, &cookie_path()?);
+    if written.is_err() {
+        let _ = beneath.unlink(&staged);
+    }
+    written.with_context(|| beneath.path().join(COOKIE).display().to_string())?;
+    let _ = beneath.rmdir(&staging);
+    Ok(beneath.sync()?)
+}
+
+/// Creates the index at `space`, and writes an `index` record; harmless when it exists.
+///
+/// # Errors
+/// The form of `space` is not supported, or the file is something else or cannot be written.
+pub fn init<W: Write>(cwd: &Path, space: &str, output: W) -> Result<Exit> {
+    let parsed = Space::parse(space, cwd)?;
+    let Space::File(file) = &parsed else { bail!("{space}: only spaces in files are supported yet") };
+    let created = Sqlite::create(file)?;
+    let space = escape(file.as_os_str().as_bytes());
+    one_record(&Made { kind: "index", space, name: parsed.name(), created }, output)
+}

@@ -1,0 +1,92 @@
+//! Where the index of a new box lies: somewhere on this machine, or carried by the box itself.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::boxfs::CARRIED_INDEX;
+use crate::index::sqlite::{Access, Sqlite};
+use crate::index::{Index, Origin, Select};
+use crate::record::Document;
+
+/// Documents put in one transaction.
+const BATCH: usize = 4096;
+
+/// The index of a new box.
+pub(super) struct Place {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// How the box's cookie names it.
+    pub(super) space: String,
+    carried: bool,
+}
+
+/// Where the index of the box at `root` will be, when SPACE is the file `file`.
+pub(super) fn place(root: &Path, file: &Path, carry: bool) -> Result<Place> {
+    let own = root.join(CARRIED_INDEX);
+    // the folder of the file may be reached through symlinks
+    let folder = file.parent().and_then(|p| p.canonicalize().ok());
+    let within = |folder: &Path| folder.starts_with(root);
+    let name = file.file_name().context("the space has no name")?;
+    let is_own = folder.as_deref() == Some(&own);
+    if !carry && !is_own {
+        ensure!(
+            !folder.as_deref().is_some_and(within),
+            "{}: the index would be a file of the box (--carry lets the box carry it)",
+            file.display()
+        );
+        let space = file.to_str().with_context(|| format!("{}: not UTF-8, so no cookie can name it", file.display()))?;
+        return Ok(Place { file: file.to_path_buf(), space: space.to_owned(), carried: false });
+    }
+    let name = name.to_str().with_context(|| format!("{}: not UTF-8, so no cookie can name it", file.display()))?;
+    Ok(Place { file: own.join(name), space: format!("./{CARRIED_INDEX}/{name}"), carried: true })
+}
+
+impl Place {
+    /// Opens the index for writing; one that is carried is made first, with what `source` holds.
+    pub(super) fn open(&self, source: &Path) -> Result<Sqlite> {
+        if self.carried {
+            self.fill(source)?;
+        }
+        ensure!(self.file.exists(), "{}: no index there (ltr init makes it)", self.file.display());
+        Sqlite::open(&self.file, Access::Write)
+    }
+
+    /// Copying again what is there already changes nothing, so that this can be cut short anywhere.
+    fn fill(&self, source: &Path) -> Result<()> {
+        let folder = self.file.parent().context("the space has no folder")?;
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let meta = folder.symlink_metadata()?;
+                ensure!(meta.is_dir(), "{}: not a folder", folder.display());
+            }
+            made => made.with_context(|| folder.display().to_string())?,
+        }
+        Sqlite::create(&self.file)?;
+        if !source.exists() || same_file(source, &self.file)? {
+            return Ok(());
+        }
+        copy(&Sqlite::open(source, Access::Read)?, &mut Sqlite::open(&self.file, Access::Write)?)
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> Result<bool> {
+    Ok(a.canonicalize()? == b.canonicalize()?)
+}
+
+/// Puts every document of one index into another.
+fn copy(from: &Sqlite, to: &mut Sqlite) -> Result<()> {
+    let mut batch: Vec<Document> = Vec::with_capacity(BATCH);
+    from.range(&Select::default(), &mut |document| {
+        batch.push(document);
+        if batch.len() == BATCH {
+            to.put(&batch, Origin::Elsewhere)?;
+            batch.clear();
+        }
+        Ok(())
+    })?;
+    match to.put(&batch, Origin::Elsewhere) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{}: {error:#}", to.path().display()),
+    }
+}
