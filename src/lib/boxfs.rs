@@ -219,6 +219,25 @@ impl BoxRoot {
         }
     }
 
+    /// Whether certainly nothing is at `path`: lstat says so, or what is above it is no folder.
+    ///
+    /// # Errors
+    /// A folder above cannot be read, so that nothing is certain.
+    pub fn is_gone(&self, path: &SpacePath) -> io::Result<bool> {
+        let error = match self.look(path) {
+            Ok(found) => return Ok(found.is_none()),
+            Err(error) => error,
+        };
+        let mut above = path.parent();
+        while let Some(folder) = above.filter(|f| !f.is_root()) {
+            if self.look(&folder).is_ok_and(|found| found.is_none_or(|stat| stat.kind != Kind::Dir)) {
+                return Ok(true);
+            }
+            above = folder.parent();
+        }
+        Err(error)
+    }
+
     /// Opens a regular file for reading. A fifo or device is refused without waiting for it.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Every action names what the index says is there now, what will be there, and who holds it, so that
 //! its executor can check each of them before a byte is touched.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -45,7 +46,8 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
     let mincopies = index.space()?.as_ref().and_then(|s| s.number("mincopies")).unwrap_or(1);
     let wants = index.wants(&boxes, &request.box_name)?;
     let writer = Writer::new(output);
-    let mut planner = Planner { index, boxes, me, request, ways, mincopies, wants, parents: Vec::new(), writer };
+    let mut planner =
+        Planner { index, boxes, me, request, ways, mincopies, wants, parents: Vec::new(), made: BTreeSet::new(), writer };
     let everywhere = [SpacePath::root()];
     let mut starts = if request.under.is_empty() { everywhere.to_vec() } else { request.under.clone() };
     starts.sort();
@@ -73,6 +75,8 @@ struct Planner<'a, W: Write> {
     /// Folders above the current path that the box lacks and does not want for themselves: made when
     /// something in them is wanted.
     parents: Vec<(SpacePath, Row)>,
+    /// Folders that the plan makes: a move may need one ahead of its place.
+    made: BTreeSet<SpacePath>,
     writer: Writer<W>,
 }
 
@@ -128,9 +132,20 @@ impl<W: Write> Planner<'_, W> {
 
     fn make_parents(&mut self) -> Result<()> {
         for (path, head) in std::mem::take(&mut self.parents) {
-            let action = self.action(Verb::Mkdir, &path, &head)?;
-            self.writer.put(&action)?;
+            if self.made.insert(path.clone()) {
+                let action = self.action(Verb::Mkdir, &path, &head)?;
+                self.writer.put(&action)?;
+            }
         }
+        Ok(())
+    }
+
+    /// The folders that a move needs, which may stand later in the plan or not be wanted at all.
+    fn make_parents_of_move(&mut self, target: &SpacePath) -> Result<()> {
+        let parents = std::mem::take(&mut self.parents);
+        self.parents_of(target)?;
+        self.make_parents()?;
+        self.parents = parents;
         Ok(())
     }
 
@@ -140,6 +155,9 @@ impl<W: Write> Planner<'_, W> {
             Ftype::Symlink => Verb::Link,
             Ftype::File => Verb::Fetch,
         };
+        if head.ftype == Ftype::Dir && !self.made.insert(group.path.clone()) {
+            return Ok(());
+        }
         let mut action = self.action(verb, &group.path, head)?;
         if verb != Verb::Mkdir {
             match self.own_copy(group, head)? {
@@ -203,10 +221,7 @@ impl<W: Write> Planner<'_, W> {
         let boxes = &self.boxes;
         let heads = Heads::of(&target.rows, |id| boxes.counts(id));
         let head = heads.winner().context("a move has a target")?;
-        let mut parents = std::mem::take(&mut self.parents);
-        self.parents_of(&target.path)?;
-        self.make_parents()?;
-        std::mem::swap(&mut self.parents, &mut parents);
+        self.make_parents_of_move(&target.path)?;
         let mut action = self.action(Verb::Move, &target.path, head)?;
         action.source = Some(group.path.clone());
         action.from = self.sources(target, head)?;
@@ -280,25 +295,28 @@ impl<W: Write> Planner<'_, W> {
 
     /// Another path of this box with the content that is wanted at `group`.
     fn own_copy(&self, group: &Group, head: &Row) -> Result<OwnCopy> {
+        if self.moves_here(group)? {
+            return Ok(OwnCopy::Moves);
+        }
         let Some(sha1) = head.sha1.filter(|_| head.size > 0) else { return Ok(OwnCopy::None) };
-        let mut copy = OwnCopy::None;
-        for (path, row) in self.index.holders(head.ftype, sha1)? {
-            if row.box_id != self.me || path == group.path {
-                continue;
-            }
+        let holders = self.index.holders(head.ftype, sha1)?;
+        let own = holders.into_iter().find(|(path, row)| row.box_id == self.me && *path != group.path);
+        Ok(own.map_or(OwnCopy::None, |(path, _)| OwnCopy::At(path)))
+    }
+
+    /// Whether the plan moves something of this box to `group`.
+    fn moves_here(&self, group: &Group) -> Result<bool> {
+        for path in self.index.moved_to(&group.path)? {
             let there = self.index.group(&path)?;
-            let boxes = &self.boxes;
+            let Some(own) = there.of(self.me).filter(|r| r.present) else { continue };
             let intent = Intent { wanted: true, mark: None };
-            if let Decision::Purge { head: purge } = decide(&there.rows, self.me, &intent, |id| boxes.counts(id))
-                && self.move_target(&there, purge, &row)?.is_some_and(|target| target.path == group.path)
+            if let Decision::Purge { head: purge } = decide(&there.rows, self.me, &intent, |id| self.counts(id))
+                && self.move_target(&there, purge, own)?.is_some_and(|target| target.path == group.path)
             {
-                return Ok(OwnCopy::Moves);
-            }
-            if matches!(copy, OwnCopy::None) {
-                copy = OwnCopy::At(path);
+                return Ok(true);
             }
         }
-        Ok(copy)
+        Ok(false)
     }
 
     /// Who holds the content, cheapest first; at the same path before others.

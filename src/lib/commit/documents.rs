@@ -79,7 +79,10 @@ impl<'a> Documents<'a> {
         let rows = self.index.group(&record.path)?.rows;
         let own = rows.iter().find(|r| r.box_id == self.me);
         let same_content = own.is_some_and(|o| o.content() == (record.ftype, record.sha1));
-        let restored = own.is_some_and(|o| self.went_back(record, o)) && !same_content && !self.commit.is_named(&record.path);
+        let restored = own.is_some_and(|o| self.went_back(record, o))
+            && !same_content
+            && !self.commit.is_named(&record.path)
+            && !self.had_elsewhere(record)?;
         let version = if restored {
             Version::of(random_id(), 1)
         } else {
@@ -98,6 +101,13 @@ impl<'a> Documents<'a> {
     fn went_back(&self, record: &FileRecord, own: &Row) -> bool {
         let mtime = (record.mtime, record.mtime_nsec);
         record.ftype != Ftype::Dir && mtime < own.mtime && !self.commit.fs.same_mtime(mtime, own.mtime)
+    }
+
+    /// Whether this box had the content at another path: names that were swapped are no backup.
+    fn had_elsewhere(&self, record: &FileRecord) -> Result<bool> {
+        let Some(sha1) = record.sha1 else { return Ok(false) };
+        let holders = self.index.holders(record.ftype, sha1)?;
+        Ok(holders.iter().any(|(path, row)| row.box_id == self.me && *path != record.path))
     }
 
     /// A suspect that a hash has cleared: the same document, or one with the new mtime at the same

@@ -71,13 +71,13 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Gives folders their modes and times, the deepest first, and tells of them.
+    /// Gives folders their modes and times, the deepest first; only then they are as the index may say.
     pub(super) fn finish_folders<W: Write>(&mut self, plan: &Plan, steps: &[u64], output: &mut Output<W>) -> Result<()> {
         for &step in steps.iter().rev() {
             let action = plan.action(step)?;
             let finished = set_attributes(self.root, &action.path, &action).and_then(|()| self.root.lstat(&action.path));
             match finished {
-                Ok(stat) => output.done(vec![Fact::of(&action, Some(stat))], action),
+                Ok(stat) => output.finished(Fact::of(&action, Some(stat))),
                 Err(e) => self.fail(&action.path, &e.into()),
             }
             if output.queue.len() >= super::batch::BATCH_FILES {

@@ -215,6 +215,8 @@ impl<'a> Run<'a> {
             if action.ftype == Ftype::Dir && action.action != Verb::Move {
                 if self.make_folder(&action) {
                     folders.push(step);
+                    // its entry follows when it has its mode
+                    output.writer.put(&Action { kind: ActionTag::Done, ..action })?;
                 }
                 continue;
             }
@@ -241,7 +243,7 @@ impl<'a> Run<'a> {
 /// What is told of steps that were carried out.
 struct Output<W: Write> {
     writer: Writer<W>,
-    queue: Vec<(Vec<Fact>, Action)>,
+    queue: Vec<(Vec<Fact>, Option<Action>)>,
     /// When a file was last touched.
     touched: Instant,
 }
@@ -250,7 +252,13 @@ impl<W: Write> Output<W> {
     /// A step was carried out.
     fn done(&mut self, facts: Vec<Fact>, action: Action) {
         self.touched = Instant::now();
-        self.queue.push((facts, action));
+        self.queue.push((facts, Some(action)));
+    }
+
+    /// A folder of a step that was told already is now complete.
+    fn finished(&mut self, fact: Fact) {
+        self.touched = Instant::now();
+        self.queue.push((vec![fact], None));
     }
 
     /// Writes what was done since the last time. First the clock has to move on by a tick: a file
@@ -268,7 +276,9 @@ impl<W: Write> Output<W> {
                 let entry = run.entry(fact, tick);
                 self.writer.put(&Document::Entry(entry))?;
             }
-            self.writer.put(&Action { kind: ActionTag::Done, ..action })?;
+            if let Some(action) = action {
+                self.writer.put(&Action { kind: ActionTag::Done, ..action })?;
+            }
         }
         self.writer.flush()
     }
