@@ -33,4 +33,7 @@ pub mod wants;
 
 pub mod compare;
 
+pub mod ssh;
+pub mod sync;
+
 pub mod show;

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use anyhow::Error;
 use clap::{CommandFactory, Parser};
 use litter::exit::Exit;
+use litter::ltrbox;
 use litter::report::{Report, Unit};
+use litter::space::Space;
+use litter::ssh::Ssh;
 use os_display::Quotable;
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
@@ -139,6 +142,22 @@ pub fn stdout_is_terminal() -> bool {
 /// An unnamed temporary file in `TMPDIR`, for what must be whole before it is acted upon.
 pub fn spool() -> io::Result<File> {
     tempfile::tempfile()
+}
+
+/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`.
+pub fn ssh() -> anyhow::Result<Ssh> {
+    let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
+    // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
+    Ssh::new(program.as_deref().unwrap_or("ssh"), !io::stderr().is_terminal())
+}
+
+/// A SPACE argument; without one, the index of the box around the current folder.
+pub fn space(text: Option<&str>) -> anyhow::Result<Space> {
+    let here = std::env::current_dir()?;
+    match text {
+        Some(text) => Space::parse(text, &here),
+        None => Ok(Space::File(ltrbox::locate(&here)?.index)),
+    }
 }
 
 /// Flushes what a library function wrote.
