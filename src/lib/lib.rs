@@ -31,6 +31,7 @@ pub mod ltrbox;
 pub mod reach;
 pub mod sources;
 pub mod ssh;
+pub mod sync;
 
 pub mod resolve;
 pub mod wants;

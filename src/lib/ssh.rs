@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Ends a program whose output could not be read further than `lines` lines because of `error`;
-    /// returns its exit status and the error as a person should read it.
+    /// returns its exit status, where it is ltr's own, and the error as a person should read it.
     pub fn explain(mut self, error: Error, lines: u64) -> (Option<i32>, Error) {
         (self.stdin, self.stdout) = (None, None);
         let code = self.settle().and_then(|status| status.code());
@@ -113,7 +113,7 @@ impl Session {
         let foreign = lines == 1 && error.chain().any(|cause| cause.is::<serde_json::Error>());
         let text = match code {
             Some(127) => format!("{host}: no ltr there ({}: command not found)", self.program),
-            _ if foreign => format!("{host}: {error}; does the login shell there print something?"),
+            _ if foreign => return (None, anyhow!("{host}: {error}; does the login shell there print something?")),
             Some(255) if lines == 0 => format!("{host} does not answer"),
             Some(255) => format!("{host}: the connection was lost"),
             Some(code) if code != 0 && lines == 0 => format!("{host}: {} failed there (exit status {code})", self.program),

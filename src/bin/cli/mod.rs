@@ -11,9 +11,11 @@ use anyhow::Error;
 use clap::{CommandFactory, Parser};
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
-use litter::ltrbox::Located;
+use litter::ltrbox::{self, Located};
 use litter::query::Scene;
 use litter::report::{Report, Unit};
+use litter::space::Space;
+use litter::ssh::Ssh;
 use os_display::Quotable;
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
@@ -149,6 +151,22 @@ pub fn spool() -> io::Result<File> {
     tempfile::tempfile()
 }
 
+/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`.
+pub fn ssh() -> anyhow::Result<Ssh> {
+    let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
+    // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
+    Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())
+}
+
+/// A SPACE argument; without one, the index of the box around the current folder.
+pub fn space(text: Option<&str>) -> anyhow::Result<Space> {
+    let here = std::env::current_dir()?;
+    match text {
+        Some(text) => Space::parse(text, &here),
+        None => Ok(Space::File(ltrbox::locate(&here)?.index)),
+    }
+}
+
 /// Flushes what a library function wrote.
 pub fn flush(mut output: impl Write) -> io::Result<()> {
     output.flush()
@@ -199,12 +217,6 @@ pub fn paths(args: &[std::ffi::OsString], located: &Located) -> anyhow::Result<V
 /// The name of this machine, as uname(2) has it.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// How to call ssh: `LTR_SSH`, a command line, where that is set.
-pub fn ssh() -> anyhow::Result<litter::ssh::Ssh> {
-    let program = std::env::var("LTR_SSH").unwrap_or_else(|_| "ssh".to_owned());
-    litter::ssh::Ssh::new(&program, !is_interactive())
 }
 
 /// Whether a person is there who could be asked for a password.

@@ -21,6 +21,7 @@ pub struct Sqlite {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     pub(super) id: u32,
+    pub(super) last_put: (u64, u64),
     writable: bool,
 }
 
@@ -76,7 +77,7 @@ impl Sqlite {
         }
         let (connection, writable) = connect(path, access).with_context(named)?;
         schema::check(&connection).map_err(foreign).with_context(named)?;
-        let mut index = Self { connection, path: path.to_path_buf(), id: 0, writable };
+        let mut index = Self { connection, path: path.to_path_buf(), id: 0, last_put: (0, 0), writable };
         index.id = index.settle().with_context(named)?;
         Ok(index)
     }
@@ -91,6 +92,12 @@ impl Sqlite {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// The sequence numbers before and after the last [`Index::put`] here: it issued those between.
+    #[must_use]
+    pub fn last_put(&self) -> (u64, u64) {
+        self.last_put
     }
 
     /// Reads the id, and draws a new one where the file is not where it was: a copy or a restored
@@ -248,11 +255,20 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be written.
     pub fn set_verified(&mut self, box_name: &str, sha1: Sha1, ms: u64) -> Result<()> {
-        self.connection.execute(
-            "INSERT OR REPLACE INTO verified (box, sha1, ms) SELECT id, ?2, ?3 FROM boxes WHERE name = ?1",
-            params![box_name, sha1.0, i64::try_from(ms)?],
-        )?;
-        Ok(())
+        self.set_all_verified([(box_name, sha1, ms)])
+    }
+
+    /// [`Sqlite::set_verified`] for many contents, in one transaction.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn set_all_verified<'a>(&mut self, seen: impl IntoIterator<Item = (&'a str, Sha1, u64)>) -> Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let sql = "INSERT OR REPLACE INTO verified (box, sha1, ms) SELECT id, ?2, ?3 FROM boxes WHERE name = ?1";
+        for (box_name, sha1, ms) in seen {
+            transaction.prepare_cached(sql)?.execute(params![box_name, sha1.0, i64::try_from(ms)?])?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// When `box_name` was last seen to hold the content `sha1`, in milliseconds since 1970.
