@@ -46,13 +46,13 @@ impl Sqlite {
         Ok(totals)
     }
 
-    /// Which boxes hold the content `sha1` at any path, forgotten ones too. Quick after
-    /// [`Sqlite::index_contents`].
+    /// Which boxes hold the content `sha1` at any path, forgotten ones too; a box once for each path.
+    /// Quick after [`Sqlite::index_contents`].
     ///
     /// # Errors
     /// The index cannot be read.
     pub fn boxes_with(&self, ftype: Ftype, sha1: Sha1) -> Result<Vec<BoxId>> {
-        let sql = "SELECT DISTINCT box FROM entries WHERE sha1 = ?1 AND ftype = ?2 AND present AND NOT purged";
+        let sql = "SELECT box FROM entries WHERE sha1 = ?1 AND ftype = ?2 AND present AND NOT purged";
         let mut statement = self.connection.prepare_cached(sql)?;
         let ids = statement.query_map(params![sha1.0, ftype_number(ftype)], |r| Ok(BoxId(r.get(0)?)))?;
         Ok(ids.collect::<rusqlite::Result<_>>()?)

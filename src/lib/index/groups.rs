@@ -99,6 +99,8 @@ pub struct Groups<'a> {
     folders: VecDeque<(i64, Vec<u8>)>,
     last_folder: Option<Vec<u8>>,
     no_more_folders: bool,
+    /// Finds the names in a folder that are worth reading, see [`Groups::only_scarce`].
+    scarce: Option<String>,
 }
 
 /// One open folder.
@@ -122,6 +124,7 @@ impl Sqlite {
             folders: VecDeque::new(),
             last_folder: None,
             no_more_folders: false,
+            scarce: None,
         }
     }
 
@@ -247,6 +250,21 @@ impl Sqlite {
 }
 
 impl Groups<'_> {
+    /// Passes over what a question about scarce files is not about: paths at which `enough` of the boxes
+    /// `counting`, or more, hold files, all with the same content. SQLite tells them apart without
+    /// handing out their rows, which takes a third of the time where most files are held often enough.
+    #[must_use]
+    pub fn only_scarce(mut self, enough: usize, counting: &[BoxId]) -> Self {
+        let ids: Vec<String> = counting.iter().map(|id| id.0.to_string()).collect();
+        self.scarce = Some(format!(
+            "SELECT name FROM entries WHERE folder = ?1 AND name > ?2 AND present AND NOT purged AND ftype <> {} AND box IN ({})
+             GROUP BY name HAVING count(*) < {enough} OR min(sha1) <> max(sha1) OR min(ftype) <> max(ftype) LIMIT ?3",
+            super::sqlite::ftype_number(Ftype::Dir),
+            ids.join(","),
+        ));
+        self
+    }
+
     /// The next group; `None` after the last.
     ///
     /// # Errors
@@ -262,7 +280,10 @@ impl Groups<'_> {
                 continue;
             };
             if frame.groups.is_empty() && !frame.complete {
-                frame.fill(self.index)?;
+                match &self.scarce {
+                    Some(sql) => frame.fill_scarce(self.index, sql)?,
+                    None => frame.fill(self.index)?,
+                }
             }
             match (frame.groups.front(), coming) {
                 // a folder's own entry comes before what is in it
@@ -345,6 +366,21 @@ fn pair(row: &SqlRow<'_>) -> rusqlite::Result<(i64, Vec<u8>)> {
 }
 
 impl Frame {
+    /// Reads the next page of the paths whose names `sql` finds.
+    fn fill_scarce(&mut self, index: &Sqlite, sql: &str) -> Result<()> {
+        let mut statement = index.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![self.id, self.after, i64::try_from(PAGE)?])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            count += 1;
+            let path = self.path.join(row.get_ref(0)?.as_blob()?)?;
+            self.after = path.name().to_vec();
+            self.groups.push_back(index.group(&path)?);
+        }
+        self.complete = count < PAGE;
+        Ok(())
+    }
+
     /// Reads the next page. A path's rows are never split over two pages.
     fn fill(&mut self, index: &Sqlite) -> Result<()> {
         let sql = format!("SELECT {ROW_COLUMNS} FROM entries WHERE folder = ?1 AND name > ?2 ORDER BY name, box LIMIT ?3");

@@ -451,6 +451,9 @@ fn connect(path: &Path, access: Access) -> Result<(Connection, bool)> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // SQLite with STAT4 would plan a statement anew for each value bound to it; measured on 100k look-ups
+    // by path and by content, that is two thirds of the time
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok((connection, writable))
 }
 

@@ -114,6 +114,9 @@ impl<W: Write> Lister<'_, W> {
         }
         let deep = self.wish.whole || self.wish.recursive;
         let mut groups = if deep { self.scene.index.groups(start) } else { self.scene.index.groups_in(start)? };
+        if let (true, Some(enough)) = (self.wish.whole, self.wish.copies.and_then(|filter| filter.too_many())) {
+            groups = groups.only_scarce(enough, &self.counting);
+        }
         while let Some(group) = groups.next()? {
             // of a folder, what is in it
             if self.wish.whole || group.path != *start {
