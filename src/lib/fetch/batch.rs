@@ -67,6 +67,7 @@ impl Run<'_> {
     }
 
     fn prepare(&mut self, action: &Action) -> Result<Option<(Seen, Content, Vec<Fact>)>> {
+        self.check_place(action)?;
         if action.action == Verb::Move && action.ftype == Ftype::Dir {
             return Ok(Some((Seen::Nothing, Content::Move, Vec::new())));
         }
