@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::examine::{Seen, is_content};
 use super::sources::Reached;
-use super::{Output, Run};
+use super::{Fact, Output, Run};
 use crate::hash::hash_path;
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Verb};
@@ -36,6 +36,8 @@ pub(super) struct Slot {
     pub(super) action: Action,
     pub(super) seen: Seen,
     pub(super) content: Content,
+    /// What is to be recorded besides: what an interrupted run displaced for this step.
+    pub(super) before: Vec<Fact>,
 }
 
 /// The steps that go together.
@@ -55,22 +57,25 @@ impl Run<'_> {
     /// Looks at the destination of a step and stages its content.
     pub(super) fn add(&mut self, batch: &mut Batch, action: Action) {
         match self.prepare(&action) {
-            Ok(Some((seen, content))) => {
+            Ok(Some((seen, content, before))) => {
                 batch.bytes = batch.bytes.saturating_add(action.size);
-                batch.slots.push(Slot { action, seen, content });
+                batch.slots.push(Slot { action, seen, content, before });
             }
             Ok(None) => {}
             Err(e) => self.fail(&action.path, &e),
         }
     }
 
-    fn prepare(&mut self, action: &Action) -> Result<Option<(Seen, Content)>> {
+    fn prepare(&mut self, action: &Action) -> Result<Option<(Seen, Content, Vec<Fact>)>> {
+        self.check_place(action)?;
         if action.action == Verb::Move && action.ftype == Ftype::Dir {
-            return Ok(Some((Seen::Nothing, Content::Move)));
+            return Ok(Some((Seen::Nothing, Content::Move, Vec::new())));
         }
         let seen = self.examine(action)?;
         if matches!(seen, Seen::Wanted(_)) {
-            return Ok(Some((seen, Content::Adopt)));
+            // now, for a later step may need what was displaced
+            let before = self.settle_displaced(action)?;
+            return Ok(Some((seen, Content::Adopt, before)));
         }
         if action.action == Verb::Touch {
             let deleted = matches!(seen, Seen::Deleted | Seen::Nothing);
@@ -88,10 +93,10 @@ impl Run<'_> {
                     return Ok(None);
                 }
             };
-            return Ok(Some((seen, content)));
+            return Ok(Some((seen, content, Vec::new())));
         }
         let content = self.obtain(action, 0)?;
-        Ok(Some((seen, content)))
+        Ok(Some((seen, content, Vec::new())))
     }
 
     /// Whether a step takes what is at `path`: an interrupted run may have done so.

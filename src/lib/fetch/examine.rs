@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, Result, bail};
 
 use super::Run;
-use crate::boxfs::{Kind, Stat};
+use crate::boxfs::{COOKIE, Kind, Stat};
 use crate::hash::{Hashed, hash_path};
 use crate::record::{Action, Ftype, Verb, Was};
 
@@ -50,6 +50,11 @@ impl Run<'_> {
     /// It cannot be read, or what is there cannot make room.
     pub(super) fn examine(&self, action: &Action) -> Result<Seen> {
         let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else {
+            if let Some(folder) = action.path.parent()
+                && self.root.look(&folder)?.is_none()
+            {
+                bail!("its folder is not there");
+            }
             let expected = action.have.is_some() && !self.vacated.contains(&action.path);
             return Ok(if expected { Seen::Deleted } else { Seen::Nothing });
         };
@@ -68,6 +73,26 @@ impl Run<'_> {
                 Ok(Seen::Other(hashed))
             }
         }
+    }
+
+    /// Refuses places that are another box's: a nested box is its own business.
+    pub(super) fn check_place(&mut self, action: &Action) -> Result<()> {
+        for path in [Some(&action.path), action.source.as_ref(), action.keep.as_ref()].into_iter().flatten() {
+            let mut folder = path.parent().filter(|f| !f.is_root());
+            if folder == self.own_folder {
+                continue;
+            }
+            let first = folder.clone();
+            while let Some(inner) = folder.filter(|f| !f.is_root()) {
+                let cookie = inner.join(COOKIE.as_bytes())?;
+                if self.root.look(&cookie).is_ok_and(|stat| stat.is_some_and(|s| s.kind == Kind::File)) {
+                    bail!("{inner} is another box");
+                }
+                folder = inner.parent();
+            }
+            self.own_folder = first;
+        }
+        Ok(())
     }
 
     /// As [`Run::examine`], without reading a file again that is as it was seen.

@@ -25,6 +25,7 @@ impl Run<'_> {
     }
 
     fn try_make_folder(&mut self, action: &Action) -> Result<bool> {
+        self.check_place(action)?;
         let open = Mode(0o700 | action.mode.0);
         let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else {
             if action.action == Verb::Touch {

@@ -22,7 +22,7 @@ const TRIES: u32 = 3;
 impl Run<'_> {
     /// Puts the content of a step in its place, and returns what is to be recorded.
     pub(super) fn install(&mut self, slot: Slot) -> Result<Vec<Fact>> {
-        let Slot { action, seen, content } = slot;
+        let Slot { action, seen, content, before: mut facts } = slot;
         if action.ftype == Ftype::Dir {
             return self.move_folder(&action);
         }
@@ -35,7 +35,10 @@ impl Run<'_> {
             self.staging.release(path);
             self.not_installed(&action, path, result.is_err())?;
         }
-        result
+        let mut told = result?;
+        facts.retain(|fact| told.iter().all(|other| other.path != fact.path));
+        facts.append(&mut told);
+        Ok(facts)
     }
 
     /// What is staged and was not put in place stays for the next run after a failure, but what was
@@ -136,10 +139,7 @@ impl Run<'_> {
     /// What is to be recorded when a step's content is in its place.
     fn arrived(&mut self, action: &Action) -> Result<Vec<Fact>> {
         set_attributes(self.root, &action.path, action)?;
-        let mut facts = Vec::new();
-        for slot in action.sha1.and_then(|sha1| self.displaced.remove(&sha1)).unwrap_or_default() {
-            facts.append(&mut self.dispose(&slot, action, None)?);
-        }
+        let mut facts = self.settle_displaced(action)?;
         let stat = self.root.lstat(&action.path)?;
         if let (Verb::Move, Some(source)) = (action.action, &action.source)
             && self.needs.get(source).is_none_or(|need| !need.refilled)
@@ -149,6 +149,15 @@ impl Run<'_> {
         }
         facts.push(Fact::of(action, Some(stat)));
         self.used(action);
+        Ok(facts)
+    }
+
+    /// Decides what becomes of what an interrupted run displaced for this step, and did not look at.
+    pub(super) fn settle_displaced(&mut self, action: &Action) -> Result<Vec<Fact>> {
+        let mut facts = Vec::new();
+        for slot in action.sha1.and_then(|sha1| self.displaced.remove(&sha1)).unwrap_or_default() {
+            facts.append(&mut self.dispose(&slot, action, None)?);
+        }
         Ok(facts)
     }
 

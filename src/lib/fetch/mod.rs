@@ -114,6 +114,7 @@ pub fn fetch<R: BufRead, W: Write>(
             needs: std::mem::take(&mut plan.needs),
             vacated: HashSet::new(),
             have_at: HashMap::new(),
+            own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
             failures: 0,
@@ -142,6 +143,8 @@ struct Run<'a> {
     vacated: HashSet<SpacePath>,
     /// Where content that several steps need was put.
     have_at: HashMap<Sha1, SpacePath>,
+    /// The folder that was last found to be this box's, not a nested one's.
+    own_folder: Option<SpacePath>,
     /// What this run took out of its place for a later step.
     set_aside: Vec<SpacePath>,
     /// What an interrupted exchange left in the staging folder, by the content that took its place.

@@ -34,6 +34,7 @@ impl Run<'_> {
 
     /// Removes one copy. Returns whether it is gone.
     fn remove(&mut self, action: &Action, holders: &mut Holders, options: &Options<'_>) -> Result<bool> {
+        self.check_place(action)?;
         let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else { return Ok(true) };
         if !self.root.lists(&action.path)? {
             // on a file system without case, another name: not ours to remove

@@ -192,13 +192,12 @@ impl Origin for RemoteFile<'_> {
 }
 
 impl RemoteFile<'_> {
-    /// Ends the ssh of this file.
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // it has ended, or it sends bytes that nobody wants
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    /// Ends the ssh of this file, which has ended or sends bytes that nobody wants. Returns whether it
+    /// was the connection that failed: 255 by ssh(1).
+    fn stop(&mut self) -> bool {
+        let Some(mut child) = self.child.take() else { return false };
+        let _ = child.kill();
+        child.wait().is_ok_and(|status| status.code() == Some(255))
     }
 }
 
@@ -292,15 +291,20 @@ impl Transfer<'_, '_> {
     }
 
     fn one_by_one(&mut self, steps: &[(&Action, &SpacePath)]) -> (Vec<Option<SpacePath>>, bool) {
+        let mut alive = true;
         let staged = steps
             .iter()
             .map(|(action, path)| {
+                if !alive {
+                    return None;
+                }
                 let mut file = RemoteFile { remote: self.remote, path: (*path).clone(), child: None };
                 let staged = self.staging.fill(action, &mut file);
+                alive = staged.is_ok() || !file.stop();
                 self.settle(staged, path)
             })
             .collect();
-        (staged, true)
+        (staged, alive)
     }
 }
 

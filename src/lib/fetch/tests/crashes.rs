@@ -81,23 +81,23 @@ fn a_swap_in_the_middle() {
     };
     // after /b was set aside; after the exchange; after /a was set aside; after /a has its new content
     let states: [&[(&str, &str)]; 4] = [
-        &[("a", "A"), (".ltr-tmp/d-", "B")],
-        &[("a", "B"), (".ltr-tmp/x-", "A")],
-        &[("a", "B"), (".ltr-tmp/d-", "A")],
-        &[("a", "B"), ("b", "A")],
+        &[("a", "A"), (".ltr-tmp/d-", "BB")],
+        &[("a", "BB"), (".ltr-tmp/x-", "A")],
+        &[("a", "BB"), (".ltr-tmp/d-", "A")],
+        &[("a", "BB"), ("b", "A")],
     ];
     for (number, state) in states.into_iter().enumerate() {
         let w = World::new();
         for (name, text) in state {
             let name = match *name {
                 ".ltr-tmp/d-" => format!(".ltr-tmp/d-{}", hex(text)),
-                ".ltr-tmp/x-" => format!(".ltr-tmp/x-{}-1", hex("B")),
+                ".ltr-tmp/x-" => format!(".ltr-tmp/x-{}-1", hex("BB")),
                 name => name.to_owned(),
             };
             w.write(&format!("here/{name}"), text);
         }
-        w.run(&[step(&w, "/b", "/a", "B", "A"), step(&w, "/a", "/b", "A", "B")]).well();
-        assert_eq!((w.read("here/a").as_deref(), w.read("here/b").as_deref()), (Some("B"), Some("A")), "state {number}");
+        w.run(&[step(&w, "/b", "/a", "BB", "A"), step(&w, "/a", "/b", "A", "BB")]).well();
+        assert_eq!((w.read("here/a").as_deref(), w.read("here/b").as_deref()), (Some("BB"), Some("A")), "state {number}");
         assert_eq!(w.files(), ["a", "b"], "state {number}");
     }
 }

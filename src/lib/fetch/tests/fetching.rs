@@ -129,6 +129,20 @@ fn what_is_in_the_way_of_a_folder_or_below_a_symlink_is_left() {
 }
 
 #[test]
+fn a_nested_box_is_its_own_business() {
+    let w = World::new();
+    w.write("there/d/e/a", "hello");
+    w.write("here/d/.ltr", "x/nested");
+    w.write("here/d/e/a", "theirs");
+    let fetch = w.action("fetch", "/d/e/a", "hello", json!({}));
+    assert_eq!(w.run(&[fetch]).failure(), "/d/e/a: /d is another box");
+    let purge = w.action("remove", "/d/e/a", "theirs", json!({"have":World::have("theirs"),"purged":true}));
+    assert_eq!(w.run(&[purge]).failure(), "/d/e/a: /d is another box");
+    assert_eq!(w.read("here/d/e/a").as_deref(), Some("theirs"));
+    assert_eq!(w.run(&[w.action("fetch", "/no/a", "hello", json!({}))]).failure(), "/no/a: its folder is not there");
+}
+
+#[test]
 fn room_is_checked_first() {
     let mut w = World::new();
     w.write("there/a", "hello");
