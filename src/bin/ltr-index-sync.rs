@@ -1,4 +1,4 @@
-//! ltr-index-sync [-n] [--one-way] A B - merge two indexes of a space
+//! ltr-index-sync [-n] [--one-way] A B | --sources [--into] A - merge indexes of a space
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use litter::exit::Exit;
-use litter::sync::{Options, sync};
+use litter::sources::read_sources;
+use litter::sync::{Options, sync, sync_sources};
 
 /// Merge two indexes of a space: what is new in A goes to B, and back
 #[derive(Parser)]
@@ -17,7 +18,14 @@ struct Args {
     /// An index: a file, or [user@]host:/path
     a: String,
     /// Another; one of the two is a file
-    b: String,
+    #[arg(required_unless_present = "sources")]
+    b: Option<String>,
+    /// Instead of B, the index of every box that ltr-reach wrote on stdin
+    #[arg(long, conflicts_with = "b")]
+    sources: bool,
+    /// With --sources: only from them into A
+    #[arg(long, requires = "sources")]
+    into: bool,
     /// Only from A to B
     #[arg(long)]
     one_way: bool,
@@ -33,7 +41,10 @@ fn main() -> ExitCode {
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let folder = args.dryrun.then(tempfile::tempdir).transpose()?;
     let scratch = folder.as_ref().map(|folder| folder.path().to_path_buf());
-    let options = Options { one_way: args.one_way, scratch, ssh: cli::ssh()? };
-    let (a, b) = (cli::space(Some(&args.a))?, cli::space(Some(&args.b))?);
-    sync(&a, &b, &options, cli::stdout(), report)
+    let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()? };
+    let a = cli::space(Some(&args.a))?;
+    match args.b {
+        Some(b) => sync(&a, &cli::space(Some(&b))?, &options, cli::stdout(), report),
+        None => sync_sources(&a, &read_sources(cli::stdin())?, &options, cli::stdout(), report),
+    }
 }

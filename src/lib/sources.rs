@@ -30,6 +30,9 @@ pub struct SourceRecord {
     pub space: Option<String>,
     /// The name of the space.
     pub name: String,
+    /// Whether other boxes of this machine can use the index too: it is here, and on no removable box.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// Where to look.
@@ -125,7 +128,7 @@ impl Search<'_> {
                 let index = Remote { path: located.index, ..remote.clone() };
                 let space = Space::parse(&index.to_string(), Path::new("/"))?;
                 let (name, space) = (space.name(), Some(space.to_string()));
-                Ok(SourceRecord { box_name: located.box_name, url: root.to_string(), space, name })
+                Ok(SourceRecord { box_name: located.box_name, url: root.to_string(), space, name, shared: false })
             }
             Err(error) => {
                 let lines = reader.line_number();
@@ -133,7 +136,7 @@ impl Search<'_> {
                 // files can still be fetched from a machine that has only rsync or scp
                 let (Some(127), Some(name)) = (code, name) else { return Err(error) };
                 report.notice(&format!("{error:#}; going by the index here"));
-                Ok(SourceRecord { box_name: name.to_owned(), url: remote.to_string(), space: None, name: String::new() })
+                Ok(SourceRecord { box_name: name.to_owned(), url: remote.to_string(), space: None, name: String::new(), shared: false })
             }
         }
     }
@@ -164,7 +167,7 @@ fn local(folder: &Path) -> Result<SourceRecord> {
     let located = ltrbox::at(&folder.canonicalize().with_context(|| folder.display().to_string())?)?;
     let name = Space::parse(&located.space, &located.root)?.name();
     let url = located.root.to_str().with_context(|| format!("{}: not UTF-8", located.root.display()))?.to_owned();
-    Ok(SourceRecord { box_name: located.box_name, url, space: Some(located.space), name })
+    Ok(SourceRecord { box_name: located.box_name, url, space: Some(located.space), name, shared: !located.carried })
 }
 
 fn tagged(record: &SourceRecord) -> Tagged<'_, SourceRecord> {

@@ -27,6 +27,7 @@ use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin};
 use crate::record::Document;
 use crate::report::{Report, Unit};
+use crate::sources::SourceRecord;
 use crate::space::{Remote, Space};
 use crate::ssh::Ssh;
 use crate::stream::Writer;
@@ -94,17 +95,39 @@ fn now() -> String {
 /// They are of two spaces, one cannot be read or written, or does not answer; nothing was written then.
 pub fn sync(a: &Space, b: &Space, options: &Options, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
     let mut visit = Visitor { writer: Writer::new(output), options, report, wrote: false };
-    match (a, b) {
-        (Space::File(from), Space::File(to)) if same_file(from, to)? => {
-            visit.report.notice(&format!("{a} and {b} are the same index"));
-        }
-        (Space::File(from), Space::File(to)) => visit.files((a, from), (b, to))?,
-        (Space::File(here), Space::Ssh(there)) => visit.with_remote((a, here), (b, there), true)?,
-        (Space::Ssh(there), Space::File(here)) => visit.with_remote((b, here), (a, there), false)?,
-        (Space::Ssh(_), Space::Ssh(_)) => bail!("{a} and {b} are both elsewhere: sync each with an index on this machine"),
-        (Space::Http(_), _) | (_, Space::Http(_)) => bail!("spaces kept in CouchDB are not supported yet"),
+    if !visit.pair(a, b)? {
+        visit.report.notice(&format!("{a} and {b} are the same index"));
     }
     Ok(Exit::of_failures(visit.writer.end(Map::new())?))
+}
+
+/// Merges the index `here` with that of every source, or (`one_way`) every source's into it. A source
+/// that fails is reported, and the others are gone on with.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn sync_sources(
+    here: &Space,
+    sources: &[SourceRecord],
+    options: &Options,
+    output: impl Write,
+    report: &mut dyn Report,
+) -> Result<Exit> {
+    let mut visit = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    let mut failures = 0;
+    let mut spaces: Vec<&str> = sources.iter().filter_map(|s| s.space.as_deref()).collect();
+    spaces.sort_unstable();
+    spaces.dedup();
+    for text in spaces {
+        let space = Space::parse(text, Path::new("/"))?;
+        visit.wrote = false;
+        let merged = if options.one_way { visit.pair(&space, here) } else { visit.pair(here, &space) };
+        if let Err(error) = merged {
+            failures += 1;
+            visit.report.failure(text, &format!("{error:#}"));
+        }
+    }
+    Ok(Exit::of_failures(failures + visit.writer.end(Map::new())?))
 }
 
 fn same_file(a: &Path, b: &Path) -> Result<bool> {
@@ -125,6 +148,19 @@ struct Visitor<'a, W: Write> {
 }
 
 impl<W: Write> Visitor<'_, W> {
+    /// Returns whether they are two.
+    fn pair(&mut self, a: &Space, b: &Space) -> Result<bool> {
+        match (a, b) {
+            (Space::File(from), Space::File(to)) if same_file(from, to)? => return Ok(false),
+            (Space::File(from), Space::File(to)) => self.files((a, from), (b, to))?,
+            (Space::File(here), Space::Ssh(there)) => self.with_remote((a, here), (b, there), true)?,
+            (Space::Ssh(there), Space::File(here)) => self.with_remote((b, here), (a, there), false)?,
+            (Space::Ssh(_), Space::Ssh(_)) => bail!("{a} and {b} are both elsewhere: sync each with an index on this machine"),
+            (Space::Http(_), _) | (_, Space::Http(_)) => bail!("spaces kept in CouchDB are not supported yet"),
+        }
+        Ok(true)
+    }
+
     fn files(&mut self, (a, from): (&Space, &Path), (b, to): (&Space, &Path)) -> Result<()> {
         // with one direction the source is only read, so that its disk may be read-only
         let access = if self.options.one_way || self.options.scratch.is_some() { Access::Read } else { Access::Write };

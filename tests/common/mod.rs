@@ -89,6 +89,7 @@ impl World {
             box_name: name.to_owned(),
             dir: root.clone(),
             mkdir: false,
+            dry_run: false,
             policy: Some(policy.parse::<Policy>().unwrap()),
             carry: false,
             reattach: false,

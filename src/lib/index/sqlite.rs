@@ -78,7 +78,7 @@ impl Sqlite {
         let (connection, writable) = connect(path, access).with_context(named)?;
         schema::check(&connection).map_err(foreign).with_context(named)?;
         let mut index = Self { connection, path: path.to_path_buf(), id: 0, last_put: (0, 0), writable };
-        index.id = index.settle().with_context(named)?;
+        index.id = index.settle(access).with_context(named)?;
         Ok(index)
     }
 
@@ -103,9 +103,13 @@ impl Sqlite {
     /// Reads the id, and draws a new one where the file is not where it was: a copy or a restored
     /// backup must not pass for the index that its peers have checkpoints of, nor count edits with
     /// the same hand.
-    fn settle(&mut self) -> Result<u32> {
-        if !self.writable || self.is_in_place()? {
+    fn settle(&mut self, access: Access) -> Result<u32> {
+        if self.is_in_place()? {
             return self.meta_u32("id");
+        }
+        if access == Access::Read || !self.writable {
+            // no checkpoint fits an id that nobody has seen, so everything is read
+            return Ok(random_id());
         }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         place(&transaction, &self.path)?;
