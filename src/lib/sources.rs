@@ -136,7 +136,13 @@ impl Search<'_> {
                 // files can still be fetched from a machine that has only rsync or scp
                 let (Some(127), Some(name)) = (code, name) else { return Err(error) };
                 report.notice(&format!("{error:#}; going by the index here"));
-                Ok(SourceRecord { box_name: name.to_owned(), url: remote.to_string(), space: None, name: String::new(), shared: false })
+                Ok(SourceRecord {
+                    box_name: name.to_owned(),
+                    url: remote.to_string(),
+                    space: None,
+                    name: String::new(),
+                    shared: false,
+                })
             }
         }
     }

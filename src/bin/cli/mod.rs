@@ -16,7 +16,6 @@ use litter::query::Scene;
 use litter::report::{Report, Unit};
 use litter::space::Space;
 use litter::ssh::Ssh;
-use os_display::Quotable;
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
 pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
@@ -73,7 +72,8 @@ impl Stderr {
     }
 
     fn line(&self, text: &str) {
-        let text = harmless(text);
+        // messages name files, and names are anybody's
+        let text = litter::quote::text_for_terminal(text);
         let line = format!("{}: {text}", self.program);
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
@@ -119,11 +119,6 @@ fn progress_bar(unit: Unit) -> indicatif::ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-/// Text in which no byte can drive a terminal: messages name files, and names are anybody's.
-fn harmless(text: &str) -> String {
-    if text.chars().any(char::is_control) { text.maybe_quote().to_string() } else { text.to_owned() }
 }
 
 /// Where the command asks the index: `space`, or else the box around the current folder.
