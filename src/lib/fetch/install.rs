@@ -88,7 +88,7 @@ impl Run<'_> {
     }
 
     /// One try at putting `from` in its place. `None`: somebody else was there first.
-    fn put(
+    pub(super) fn put(
         &mut self,
         action: &Action,
         seen: &Seen,
