@@ -178,7 +178,7 @@ impl Run<'_> {
     /// Counts down who needs the source of a copy or move.
     fn used(&mut self, action: &Action) {
         if let Some(sha1) = action.sha1
-            && self.needs.values().any(|need| need.sha1 == Some(sha1))
+            && self.needed.contains(&sha1)
         {
             self.have_at.insert(sha1, action.path.clone());
         }

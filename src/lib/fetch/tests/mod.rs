@@ -151,6 +151,7 @@ impl World {
             report: &mut report,
             sources: Sources::new("here", &options),
             needs: HashMap::new(),
+            needed: HashSet::new(),
             vacated: HashSet::new(),
             have_at: HashMap::new(),
             own_folder: None,
