@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use litter::create::{Create, create};
 use litter::hash::sha1_of;
+use litter::index::sqlite::Sqlite;
 use serde_json::{Value, json};
 
 const HASH: &str = env!("CARGO_BIN_EXE_ltr-hash");
@@ -18,9 +20,22 @@ const VERIFY: &str = env!("CARGO_BIN_EXE_ltr-verify");
 /// The boxes `here` and `there`.
 fn boxes() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
+    Sqlite::create(&dir.path().join("space")).unwrap();
     for name in ["here", "there"] {
-        fs::create_dir(dir.path().join(name)).unwrap();
-        fs::write(dir.path().join(name).join(".ltr"), format!("../space/{name}\n")).unwrap();
+        let (space, box_name) = ("space".to_owned(), name.to_owned());
+        let wish = Create {
+            space,
+            box_name,
+            dir: dir.path().join(name),
+            mkdir: true,
+            dry_run: false,
+            policy: None,
+            carry: false,
+            reattach: false,
+            urls: Vec::new(),
+            host: None,
+        };
+        create(dir.path(), &wish, Vec::new()).unwrap();
     }
     dir
 }

@@ -97,7 +97,8 @@ impl<R: BufRead> Reader<R> {
         let head: Head<'_> = serde_json::from_slice(&self.line).with_context(|| format!("line {number} is not a record"))?;
         match head.kind.as_ref() {
             "end" => {
-                let end: End = parse(&self.line, number)?;
+                let mut end: End = parse(&self.line, number)?;
+                end.extra.remove("type");
                 let (count, errors) = (number - 1, self.errors);
                 if (end.count, end.errors) != (count, errors) {
                     bail!("trailer counts {} lines and {} errors, but {count} and {errors} were read", end.count, end.errors);

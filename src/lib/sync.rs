@@ -84,7 +84,7 @@ impl Replication {
 }
 
 fn now() -> String {
-    jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string()
+    format!("{:.3}", jiff::Timestamp::now())
 }
 
 /// Merges the index `a` into `b`, and then (unless `one_way`) `b` into `a`. At least one of them is a

@@ -9,7 +9,7 @@ fn content_arrives_with_its_attributes_and_is_told() {
     let mkdir = json!({"type":"action","action":"mkdir","box":"here","path":"/d","ftype":"dir","mode":"0550","mtime":OLD,
         "version":{"1f2e3d4c":1}});
     let ran = w.run(&[mkdir, w.action("fetch", "/d/a", "hello", json!({"extra":1,"commit":17}))]).well();
-    assert_eq!(ran.told(), ["/d/a present", "fetch /d/a", "/d present", "mkdir /d"]);
+    assert_eq!(ran.told(), ["mkdir /d", "/d/a present", "fetch /d/a", "/d present"]);
     assert_eq!(ran.lines[1]["type"], "done");
     assert_eq!(ran.lines[1]["extra"], 1);
     let entry = ran.entry("/d/a");

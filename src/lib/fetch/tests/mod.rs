@@ -139,7 +139,7 @@ impl World {
         let root = BoxRoot::open(&self.at("here")).unwrap();
         let mut clock = Clock::new(7, Stamp::default());
         let options =
-            Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, interactive: false, trusted: &|_| false };
+            Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, interactive: false, trusted: &|_, _| false };
         let mut report = Collected::default();
         let mut run = Run {
             root: &root,
