@@ -37,7 +37,7 @@ use crate::path::SpacePath;
 use crate::record::{Action, ActionTag, Attrs, Document, Entry, Extra, Ftype, Sha1, Source, Verb};
 use crate::report::Report;
 use crate::stamp::Clock;
-use crate::stream::Writer;
+use crate::stream::{ErrorRecord, Writer};
 use crate::version::Version;
 
 pub use verify::verify_stream;
@@ -77,7 +77,7 @@ pub struct Options<'a> {
 
 /// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
 /// empty file that keeps the plan. `output` gets the entries as they now are on disk, and after those
-/// of each step the step itself with the type `done`; what failed is reported, and has none.
+/// of each step the step itself with the type `done`; what failed is reported, and has an error record.
 ///
 /// # Errors
 /// The plan is cut short, damaged, not for this box, would remove too much or does not fit: then
@@ -98,7 +98,6 @@ pub fn fetch<R: BufRead, W: Write>(
     for error in &plan.errors {
         output.writer.put_error(error)?;
     }
-    let mut failures = 0;
     if !plan.forward.is_empty() || !plan.removes.is_empty() {
         let staging = Staging::open(root)?;
         let sources = Sources::new(&box_name, options);
@@ -118,15 +117,14 @@ pub fn fetch<R: BufRead, W: Write>(
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
-            failures: 0,
+            failed: Vec::new(),
             bytes_done: 0,
             bytes_total: plan.bytes,
         };
         run.passes(&plan, options, &mut output)?;
-        failures = run.failures;
+        output.tell_failed(&mut run)?;
     }
-    let errors = output.writer.end(Map::new())?;
-    Ok(Exit::of_failures(failures + errors))
+    Ok(Exit::of_failures(output.writer.end(Map::new())?))
 }
 
 /// What the steps of one run share.
@@ -152,7 +150,8 @@ struct Run<'a> {
     set_aside: Vec<SpacePath>,
     /// What an interrupted exchange left in the staging folder, by the content that took its place.
     displaced: HashMap<Sha1, Vec<SpacePath>>,
-    failures: u64,
+    /// What failed since that was last told.
+    failed: Vec<ErrorRecord>,
     bytes_done: u64,
     bytes_total: u64,
 }
@@ -241,8 +240,9 @@ impl<'a> Run<'a> {
 
     /// Names a failure; the rest of the plan goes on.
     fn fail(&mut self, path: &SpacePath, cause: &anyhow::Error) {
-        self.failures += 1;
-        self.report.failure(&path.spelled(), &format!("{cause:#}"));
+        let (path, error) = (path.spelled(), format!("{cause:#}"));
+        self.report.failure(&path, &error);
+        self.failed.push(ErrorRecord { path, error });
     }
 }
 
@@ -270,6 +270,7 @@ impl<W: Write> Output<W> {
     /// Writes what was done since the last time. First the clock has to move on by a tick: a file
     /// that still looks the same then cannot be edited later without looking different.
     fn emit(&mut self, run: &mut Run<'_>) -> Result<()> {
+        self.tell_failed(run)?;
         if self.queue.is_empty() {
             return Ok(());
         }
@@ -287,6 +288,13 @@ impl<W: Write> Output<W> {
             }
         }
         self.writer.flush()
+    }
+}
+
+impl<W: Write> Output<W> {
+    /// Writes what failed: the end of the pipe has to know that this was done in part.
+    fn tell_failed(&mut self, run: &mut Run<'_>) -> Result<()> {
+        run.failed.drain(..).try_for_each(|error| self.writer.put_error(&error))
     }
 }
 
