@@ -117,6 +117,7 @@ pub fn fetch<R: BufRead, W: Write>(
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
+            failures: 0,
             failed: Vec::new(),
             bytes_done: 0,
             bytes_total: plan.bytes,
@@ -150,6 +151,7 @@ struct Run<'a> {
     set_aside: Vec<SpacePath>,
     /// What an interrupted exchange left in the staging folder, by the content that took its place.
     displaced: HashMap<Sha1, Vec<SpacePath>>,
+    failures: u64,
     /// What failed since that was last told.
     failed: Vec<ErrorRecord>,
     bytes_done: u64,
@@ -240,6 +242,7 @@ impl<'a> Run<'a> {
 
     /// Names a failure; the rest of the plan goes on.
     fn fail(&mut self, path: &SpacePath, cause: &anyhow::Error) {
+        self.failures += 1;
         let (path, error) = (path.spelled(), format!("{cause:#}"));
         self.report.failure(&path, &error);
         self.failed.push(ErrorRecord { path, error });

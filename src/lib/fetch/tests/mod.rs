@@ -158,6 +158,8 @@ impl World {
             set_aside: Vec::new(),
             displaced: HashMap::new(),
             failures: 0,
+            failed: Vec::new(),
+            failed: Vec::new(),
             bytes_done: 0,
             bytes_total: 0,
         };
