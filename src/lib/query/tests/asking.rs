@@ -1,8 +1,10 @@
 //! What is read.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::report::Collected;
-use crate::testing::records;
+use crate::testing::{index_of, records};
 
 fn listed(scene: &Scene, wish: &List) -> Vec<Value> {
     let mut out = Vec::new();
@@ -73,6 +75,40 @@ fn scarce_files_are_found_by_content() {
         let expected: Vec<_> = paths.into_iter().filter(|p| !["/d/empty-b", "/d/only-b", "/there"].contains(p)).collect();
         // a purged copy is not one that counts, but it is here
         assert_eq!(mine.into_iter().filter(|p| p != "/purged").collect::<Vec<_>>(), expected, "{condition} in the box");
+    }
+}
+
+/// Entries of three boxes at few paths with few contents, so that copies, conflicts and purges abound.
+fn crowd() -> impl Strategy<Value = Vec<Document>> {
+    let at = prop::sample::select(vec!["/d/a", "/d/b", "/d", "/e"]);
+    let one =
+        (prop::sample::select(vec!["a", "b.2", "gone"]), at, 0u8..3, 1u64..3, 0u8..8).prop_map(|(name, at, tint, edit, kind)| {
+            let mut entry = if kind == 7 { folder(name, at) } else { entry(name, at, 1, tint) };
+            entry.version = Version::of(u32::from(tint), edit);
+            (entry.present, entry.purged) = (kind != 5, kind >= 5 && kind < 7);
+            Document::Entry(entry)
+        });
+    prop::collection::vec(one, 0..16)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_condition_on_copies_chooses_from_what_is_listed(documents in crowd(), than in 0usize..4) {
+        let gone = box_doc("gone", json!({"forgotten": true}));
+        let (_dir, index) = index_of(&[documents, vec![gone]].concat());
+        let scene = Scene { index, located: None, cwd: "/".into() };
+        // chooses nothing, but counts by content as the others do
+        let all = listed(&scene, &List { whole: true, copies: Some(">=0".parse().unwrap()), ..List::default() });
+        let few = listed(&scene, &List { whole: true, copies: Some(format!("<{than}").parse().unwrap()), ..List::default() });
+        let many = listed(&scene, &List { whole: true, copies: Some(format!(">={than}").parse().unwrap()), ..List::default() });
+        let those = |low: bool| all.iter().filter(|r| (r["copies"].as_u64().unwrap() < than as u64) == low).cloned().collect::<Vec<_>>();
+        prop_assert_eq!(few, those(true));
+        prop_assert_eq!(many, those(false));
+        let files = listed(&scene, &List { whole: true, ..List::default() });
+        let files: Vec<_> = files.iter().filter(|r| r["ftype"] != "dir").cloned().collect();
+        prop_assert_eq!(column(&files, "path"), column(&all, "path"));
     }
 }
 
