@@ -254,3 +254,20 @@ fn a_shell_can_evaluate_where_the_box_is() {
     assert_eq!(records(&out)[0]["root"], "/it's $(touch x)\n\\xff;");
     assert_eq!(records(&out)[0]["path"], "/d/\\xfe `x`");
 }
+
+#[test]
+fn scarce_files_come_in_pages() {
+    let paths: Vec<String> = (0..2500).map(|i| format!("/d/{i:04}")).collect();
+    let mut documents: Vec<_> = paths.iter().map(|p| Document::Entry(entry("a", p, 1, 0))).collect();
+    documents.extend(paths.iter().step_by(3).map(|p| Document::Entry(entry("b", p, 1, 0))));
+    let (_dir, index) = index_of(&documents);
+    let scene = Scene { index, located: None, cwd: "/".into() };
+    let found = |condition: &str| {
+        let copies = Some(condition.parse().unwrap());
+        column(&listed(&scene, &List { whole: true, copies, ..List::default() }), "path")
+    };
+    assert_eq!(found("<3"), paths);
+    let (both, one): (Vec<_>, Vec<_>) = paths.iter().enumerate().partition(|(i, _)| i % 3 == 0);
+    assert_eq!(found("<2"), one.into_iter().map(|(_, p)| p.clone()).collect::<Vec<_>>());
+    assert_eq!(found("=2"), both.into_iter().map(|(_, p)| p.clone()).collect::<Vec<_>>());
+}
