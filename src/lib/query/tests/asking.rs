@@ -85,7 +85,7 @@ fn crowd() -> impl Strategy<Value = Vec<Document>> {
         (prop::sample::select(vec!["a", "b.2", "gone"]), at, 0u8..3, 1u64..3, 0u8..8).prop_map(|(name, at, tint, edit, kind)| {
             let mut entry = if kind == 7 { folder(name, at) } else { entry(name, at, 1, tint) };
             entry.version = Version::of(u32::from(tint), edit);
-            (entry.present, entry.purged) = (kind != 5, kind >= 5 && kind < 7);
+            (entry.present, entry.purged) = (kind != 5, (5..7).contains(&kind));
             Document::Entry(entry)
         });
     prop::collection::vec(one, 0..16)
