@@ -34,6 +34,9 @@ struct Args {
     /// Where the box can be reached; else user@host:/DIR
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    dryrun: bool,
     /// Make the folder when it is not there
     #[arg(long)]
     mkdir: bool,
@@ -41,8 +44,8 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, _| {
-        let Args { space, box_name, dir, policy, carry, reattach, urls, mkdir } = args;
-        let wish = Create { space, box_name, dir, mkdir, policy, carry, reattach, urls, host: host() };
+        let Args { space, box_name, dir, policy, carry, reattach, urls, mkdir, dryrun: dry_run } = args;
+        let wish = Create { space, box_name, dir, mkdir, dry_run, policy, carry, reattach, urls, host: host() };
         create(&std::env::current_dir()?, &wish, cli::stdout())
     })
 }

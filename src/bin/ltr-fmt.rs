@@ -1,4 +1,4 @@
-//! ltr-fmt TEMPLATE | --csv FIELDS | --table FIELDS | --letters | --steps - records as text for people
+//! ltr-fmt TEMPLATE | --csv FIELDS | --table FIELDS | --letters | --stat | --steps - records as text for people
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -13,7 +13,7 @@ use litter::show::{self, Columns, Mode, Style, Template};
 /// Show the records on stdin as text for people and spreadsheets.
 #[derive(Parser)]
 #[command(name = "ltr-fmt", version)]
-#[command(group = ArgGroup::new("mode").required(true).args(["template", "csv", "table", "letters", "steps"]))]
+#[command(group = ArgGroup::new("mode").required(true).args(["template", "csv", "table", "letters", "stat", "steps"]))]
 struct Args {
     /// A line for each record: {field}, {size:h}, {mtime:t}, {sha1:8}, \n, \t, \0
     template: Option<Template>,
@@ -37,6 +37,10 @@ struct Args {
     /// With --letters: coloured letters, on a terminal and without NO_COLOR
     #[arg(long, requires = "letters")]
     color: bool,
+
+    /// Everything about a path, a block of lines each (records of ltr-index-stat)
+    #[arg(long)]
+    stat: bool,
 
     /// The steps of a plan as commands
     #[arg(long, requires = "root")]
@@ -66,6 +70,7 @@ fn mode(args: Args, terminal: bool) -> std::io::Result<Mode> {
         Args { template: Some(template), .. } => Mode::Template(template),
         Args { csv: Some(columns), .. } => Mode::Csv(columns),
         Args { table: Some(columns), .. } => Mode::Table(columns),
+        Args { stat: true, .. } => Mode::Stat,
         Args { root: Some(root), .. } => Mode::Steps { root: absolute(root)? },
         Args { all, color, nul, .. } => Mode::Letters { all, color: color && terminal && !nul && !no_color() },
     })

@@ -3,23 +3,31 @@
 #[path = "cli/mod.rs"]
 mod cli;
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Parser;
+use litter::compare::{Compare, Entries, compare_walk};
 use litter::exit::Exit;
-use litter::path::SpacePath;
-use litter::scan::{COOKIE, NothingTracked, scan};
+use litter::fsinfo::FsTraits;
+use litter::index::sqlite::Access;
+use litter::ltrbox::{Located, locate};
+use litter::scan::{NothingTracked, scan};
 
 /// Write a record for each file, folder and symlink in a box, in path order
 #[derive(Parser)]
 #[command(name = "ltr-scan", version)]
 struct Args {
+    /// Compare with the index at once and write only what differs, as ltr-compare does
+    #[arg(long)]
+    known: bool,
+    /// With --known: also what is in sync, and what is skipped
+    #[arg(short, long, requires = "known")]
+    all: bool,
     /// Folders or files to look at, all of one box
     #[arg(value_name = "DIR", default_value = ".")]
-    dirs: Vec<PathBuf>,
+    dirs: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
@@ -27,36 +35,34 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
-    let (root, starts) = places(&args.dirs)?;
-    scan(&root, &starts, &mut NothingTracked, cli::stdout(), report)
-}
-
-/// The one root that all of `dirs` have, and where in the box they are.
-fn places(dirs: &[PathBuf]) -> Result<(PathBuf, Vec<SpacePath>)> {
-    let mut root = None;
-    let mut starts = Vec::with_capacity(dirs.len());
-    for dir in dirs {
-        let (its_root, start) = place(dir).with_context(|| dir.display().to_string())?;
-        ensure!(*root.get_or_insert_with(|| its_root.clone()) == its_root, "{}: in another box", dir.display());
-        starts.push(start);
+    let here = std::env::current_dir()?;
+    let located = match locate(&here) {
+        Ok(located) => located,
+        Err(error) if args.known => return Err(error),
+        // a folder that is no box is scanned as if it were one
+        Err(_) => return bare(&args, report),
+    };
+    let under = cli::paths(&args.dirs, &located)?;
+    let index = located.open(Access::Read);
+    if args.known {
+        let fs = FsTraits::at(&located.root)?;
+        let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs };
+        return compare_walk(&located.root, &index?, compare, cli::stdout(), report);
     }
-    Ok((root.context("no folder is named")?, starts))
+    match index {
+        Ok(index) => scan(&located.root, &under, &mut Entries(&index), cli::stdout(), report),
+        Err(_) => scan(&located.root, &under, &mut NothingTracked, cli::stdout(), report),
+    }
 }
 
-/// The nearest folder around `dir` with a cookie, or else `dir` itself; and `dir` within it.
-fn place(dir: &Path) -> Result<(PathBuf, SpacePath)> {
-    let dir = resolved(dir)?;
-    let root = dir.ancestors().find(|folder| folder.join(COOKIE).is_file()).unwrap_or(&dir);
-    Ok((root.to_path_buf(), SpacePath::from_relative(dir.strip_prefix(root)?.as_os_str().as_bytes())?))
-}
-
-/// `path` without symlinks, except that what is no folder keeps its own name: a symlink is a file of a box.
-fn resolved(path: &Path) -> Result<PathBuf> {
-    match path.file_name() {
-        Some(name) if !path.is_dir() => {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Ok(folder.canonicalize()?.join(name))
-        }
-        _ => Ok(path.canonicalize()?),
+fn bare(args: &Args, report: &mut cli::Stderr) -> Result<Exit> {
+    let [dir] = args.dirs.as_slice() else { anyhow::bail!("not in a box: name one folder") };
+    let dir = std::path::Path::new(dir).canonicalize()?;
+    match locate(&dir) {
+        Ok(Located { root, path, index, .. }) => match litter::index::sqlite::Sqlite::open(&index, Access::Read) {
+            Ok(index) => scan(&root, &[path], &mut Entries(&index), cli::stdout(), report),
+            Err(_) => scan(&root, &[path], &mut NothingTracked, cli::stdout(), report),
+        },
+        Err(_) => scan(&dir, &[], &mut NothingTracked, cli::stdout(), report),
     }
 }

@@ -219,6 +219,25 @@ impl BoxRoot {
         }
     }
 
+    /// Whether certainly nothing is at `path`: lstat says so, or what is above it is no folder.
+    ///
+    /// # Errors
+    /// A folder above cannot be read, so that nothing is certain.
+    pub fn is_gone(&self, path: &SpacePath) -> io::Result<bool> {
+        let error = match self.look(path) {
+            Ok(found) => return Ok(found.is_none()),
+            Err(error) => error,
+        };
+        let mut above = path.parent();
+        while let Some(folder) = above.filter(|f| !f.is_root()) {
+            if self.look(&folder).is_ok_and(|found| found.is_none_or(|stat| stat.kind != Kind::Dir)) {
+                return Ok(true);
+            }
+            above = folder.parent();
+        }
+        Err(error)
+    }
+
     /// Opens a regular file for reading. A fifo or device is refused without waiting for it.
     ///
     /// # Errors
@@ -254,14 +273,21 @@ impl BoxRoot {
         Ok(names)
     }
 
-    /// Whether the folder of `path` lists exactly its name. A path that can be opened and is not
-    /// listed is, on a file system without case, another name.
+    /// Whether the folder of `path`, which is there, lists exactly its name: on a file system without
+    /// case it may be another name. The folder is read only where the other case is there as well.
     ///
     /// # Errors
     /// As [`BoxRoot::names`].
     pub fn lists(&self, path: &SpacePath) -> io::Result<bool> {
         let Some(folder) = path.parent() else { return Ok(true) };
-        Ok(self.names(&folder)?.iter().any(|n| n == path.name()))
+        let (name, lower) = (path.name(), path.name().to_ascii_lowercase());
+        if name.is_ascii() {
+            let other = if name == lower { name.to_ascii_uppercase() } else { lower };
+            if other == name || self.look(&folder.join(&other).map_err(io::Error::other)?)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(self.names(&folder)?.iter().any(|n| n == name))
     }
 
     /// The folder that holds `path`, for reading: the last one is remembered.

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 
-pub use self::stream::{compare_stream, compare_walk};
+pub use self::stream::{Entries, compare_stream, compare_walk};
 use crate::boxfs::BoxRoot;
 use crate::fsinfo::FsTraits;
 use crate::hash::sha1_of;
@@ -178,6 +178,9 @@ impl<'a> Comparer<'a> {
             return Ok(());
         }
         let mut record = item.clone().into_record(self.compare.fs.modes);
+        if change == Some(Change::Suspect) {
+            record.otherwise = Some(letters::unchanged(&decision).to_owned());
+        }
         record.status = Some(letter.to_owned());
         record.change = change;
         record.was = own.filter(|r| r.present).map(was_of).or(purged_content);
@@ -208,11 +211,11 @@ impl<'a> Comparer<'a> {
     /// renamed while its folder is read, and passes over what has become ignored.
     fn is_gone(&self, path: &SpacePath) -> Result<bool> {
         let Some(root) = self.root else { return Ok(true) };
-        Ok(matches!(root.look(path), Ok(None)))
+        Ok(root.is_gone(path).unwrap_or(false))
     }
 
     fn gone(&mut self, group: &Group, own: &Row) -> Result<()> {
-        let mut record = FileRecord::new(group.path.clone(), &attrs_of(own));
+        let mut record = self.record_of(group, own)?;
         let lost = own.ftype != Ftype::Dir && !own.purged && !self.held_elsewhere(own)?;
         record.status = Some(if lost { letters::LOST } else { letters::DISCARDED }.to_owned());
         record.change = Some(Change::Gone);
@@ -244,10 +247,21 @@ impl<'a> Comparer<'a> {
         self.put_absent(group, letters::wanted(intent), whole)
     }
 
+    /// A record of what is not on disk, from what a box has.
+    fn record_of(&self, group: &Group, row: &Row) -> Result<FileRecord> {
+        let mut attrs = attrs_of(row);
+        if row.ftype == Ftype::Symlink
+            && let Some(info) = self.boxes.by_id(row.box_id)
+        {
+            attrs.target = self.index.entry(&info.name, &group.path)?.and_then(|e| e.attrs.target);
+        }
+        Ok(FileRecord::new(group.path.clone(), &attrs))
+    }
+
     fn put_absent(&mut self, group: &Group, letter: &str, whole: bool) -> Result<()> {
         let heads = crate::resolve::Heads::of(&group.rows, |id| self.boxes.counts(id));
         let Some(head) = heads.winner() else { return Ok(()) };
-        let mut record = FileRecord::new(group.path.clone(), &attrs_of(head));
+        let mut record = self.record_of(group, head)?;
         record.status = Some(letter.to_owned());
         record.whole = whole;
         (self.out)(Difference::Record(record))

@@ -40,6 +40,8 @@ pub struct Create {
     pub dir: PathBuf,
     /// Make the folder when it is not there.
     pub mkdir: bool,
+    /// Only look whether it could be made.
+    pub dry_run: bool,
     /// What the box should hold; none: `complete`, or what a box that is reattached has.
     pub policy: Option<Policy>,
     /// The box carries its own index.
@@ -92,22 +94,26 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
     let Space::File(file) = Space::parse(&wish.space, cwd)? else {
         bail!("{}: only spaces in files are supported yet", wish.space);
     };
-    let root = folder(&cwd.join(&wish.dir), wish.mkdir)?;
+    let root = folder(&cwd.join(&wish.dir), wish.mkdir && !wish.dry_run)?;
     let place = carry::place(&root, &file, wish.carry)?;
     let cookie = format!("{}/{}", place.space, wish.box_name);
     check_cookie(&cookie, &root, &place.file)?;
     let beneath = BoxRoot::open(&root)?;
     let has_cookie = check_free(&beneath, &cookie, wish.reattach)?;
+    let name = Space::File(place.file.clone()).name();
+    let shown = escape(root.as_os_str().as_bytes());
+    let (box_name, space, reattached) = (&wish.box_name, place.space.clone(), wish.reattach);
+    let made = Created { kind: "created", box_name, space: &space, name, root: shown, cookie: &cookie, reattached };
+    if wish.dry_run {
+        return one_record(&made, output);
+    }
     let mut index = place.open(&file)?;
     let fresh = write_documents(&mut index, wish, &root)?;
     if !has_cookie {
         write_cookie(&beneath, &cookie)?;
     }
     index.adopt_box(&wish.box_name, cookie_id(&root)?, fresh)?;
-    let name = Space::File(place.file).name();
-    let root = escape(root.as_os_str().as_bytes());
-    let (box_name, space, reattached) = (&wish.box_name, &place.space, wish.reattach);
-    one_record(&Created { kind: "created", box_name, space, name, root, cookie: &cookie, reattached }, output)
+    one_record(&made, output)
 }
 
 fn one_record<W: Write>(record: &impl Serialize, output: W) -> Result<Exit> {

@@ -38,6 +38,15 @@ const SHARE: FsTraits = FsTraits { granularity_ns: SECOND, stable_ids: false, mo
 const USERLAND: FsTraits = FsTraits { granularity_ns: SECOND, stable_ids: false, modes: true };
 
 impl FsTraits {
+    /// What the file system that holds the folder `path` can express.
+    ///
+    /// # Errors
+    /// The folder cannot be opened, or fstatfs(2) fails.
+    pub fn at(path: &std::path::Path) -> Result<Self> {
+        let folder = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+        Self::of(folder).with_context(|| path.display().to_string())
+    }
+
     /// The traits of the file system that holds the open file `fd`.
     ///
     /// # Errors

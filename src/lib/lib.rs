@@ -24,14 +24,25 @@ pub mod scan;
 
 pub mod hash;
 
-pub mod ltrbox;
-
 pub mod index;
+
+pub mod lock;
+pub mod ltrbox;
+pub mod reach;
+pub mod sources;
+pub mod ssh;
+pub mod sync;
 
 pub mod resolve;
 pub mod wants;
 
 pub mod compare;
+
+pub mod commit;
+
+pub mod plan;
+
+pub mod fetch;
 
 pub mod create;
 pub mod query;

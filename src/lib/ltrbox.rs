@@ -71,6 +71,23 @@ pub fn at(root: &Path) -> Result<Located> {
     })
 }
 
+/// The index of SPACE without a box around: `root` is then `base`, where nothing is read.
+///
+/// # Errors
+/// SPACE is not a file on this machine.
+pub fn elsewhere(space: &str, base: &Path) -> Result<Located> {
+    let space = Space::parse(space, base)?;
+    let Space::File(index) = &space else { bail!("{space}: only spaces in files are supported yet") };
+    Ok(Located {
+        root: base.to_path_buf(),
+        box_name: String::new(),
+        space: space.to_string(),
+        index: index.clone(),
+        path: SpacePath::root(),
+        carried: false,
+    })
+}
+
 impl Located {
     /// Opens the box's index.
     ///

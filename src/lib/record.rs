@@ -736,6 +736,9 @@ pub struct FileRecord {
     /// The content hash that the entry has: what a suspect is held against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<Was>,
+    /// The letter of a suspect that a hash clears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<String>,
     /// A folder wanted whole: this line stands for all below it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
@@ -803,6 +806,7 @@ impl FileRecord {
             status: None,
             change: None,
             was: None,
+            otherwise: None,
             whole: false,
             renamed: None,
             extra: Extra::new(),

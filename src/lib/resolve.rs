@@ -120,10 +120,10 @@ fn decide_present<'a>(own: &Row, winner: &'a Row, heads: &Heads<'a>, intent: &In
     if winner.purged {
         return heads.purge_of(&own.version).map_or(Decision::Nothing, |head| Decision::Purge { head });
     }
-    if intent.skipped().is_some_and(|seen| own.commit <= seen) && !heads.conflict() {
-        return Decision::Unwanted { head: winner };
-    }
     if own.content() == winner.content() && !own.purged {
+        if intent.skipped().is_some_and(|seen| own.commit <= seen) && !heads.conflict() {
+            return Decision::Unwanted { head: winner };
+        }
         let follows = own.mode != winner.mode && own.version != winner.version;
         return if follows { Decision::Touch { head: winner } } else { Decision::Nothing };
     }
@@ -253,6 +253,7 @@ mod tests {
             ("resurrected after a purge", &["1 A 1 a2 p", "2 B 1 a2b1 -"], "policy", "fetch 2"),
             ("marked skip, still here", &["1 A 1 a1 -", "2 A 1 a1 -"], "skip", "unwanted 1"),
             ("put there after the mark", &["1 A 1 a1 -", "2 A 1 a1 -"], "skip-early", "-"),
+            ("marked skip, but old: first the new version", &["1 A 1 a1 -", "2 B 1 a2 -"], "skip", "update 2"),
             ("marked skip, but a conflict", &["1 A 1 a1 -", "2 B 2 b1 -"], "skip", "conflict 2"),
             ("policy alone never removes", &["1 A 1 a1 -", "2 A 1 a1 -"], "none", "-"),
         ];

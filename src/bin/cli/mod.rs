@@ -11,9 +11,11 @@ use anyhow::Error;
 use clap::{CommandFactory, Parser};
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
+use litter::ltrbox::{self, Located};
 use litter::query::Scene;
 use litter::report::{Report, Unit};
-use os_display::Quotable;
+use litter::space::Space;
+use litter::ssh::Ssh;
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
 pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
@@ -70,7 +72,8 @@ impl Stderr {
     }
 
     fn line(&self, text: &str) {
-        let text = harmless(text);
+        // messages name files, and names are anybody's
+        let text = litter::quote::text_for_terminal(text);
         let line = format!("{}: {text}", self.program);
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
@@ -118,11 +121,6 @@ fn progress_bar(unit: Unit) -> indicatif::ProgressBar {
     bar
 }
 
-/// Text in which no byte can drive a terminal: messages name files, and names are anybody's.
-fn harmless(text: &str) -> String {
-    if text.chars().any(char::is_control) { text.maybe_quote().to_string() } else { text.to_owned() }
-}
-
 /// Where the command asks the index: `space`, or else the box around the current folder.
 pub fn scene(space: Option<&str>, access: Access) -> anyhow::Result<Scene> {
     Scene::open(&std::env::current_dir()?, space, access)
@@ -148,7 +146,75 @@ pub fn spool() -> io::Result<File> {
     tempfile::tempfile()
 }
 
+/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`.
+pub fn ssh() -> anyhow::Result<Ssh> {
+    let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
+    // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
+    Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())
+}
+
+/// A SPACE argument; without one, the index of the box around the current folder.
+pub fn space(text: Option<&str>) -> anyhow::Result<Space> {
+    let here = std::env::current_dir()?;
+    match text {
+        Some(text) => Space::parse(text, &here),
+        None => Ok(Space::File(ltrbox::locate(&here)?.index)),
+    }
+}
+
 /// Flushes what a library function wrote.
 pub fn flush(mut output: impl Write) -> io::Result<()> {
     output.flush()
+}
+
+/// Which box a command is about.
+#[derive(clap::Args)]
+pub struct BoxArgs {
+    /// The box; by default the one around the current folder
+    #[arg(long = "box", value_name = "BOX")]
+    pub box_name: Option<String>,
+    /// The space's index, where the current folder is in no box of it
+    #[arg(long, value_name = "SPACE", requires = "box_name")]
+    pub space: Option<String>,
+}
+
+impl BoxArgs {
+    /// The box around the current folder, under the name that was given.
+    pub fn locate(&self) -> anyhow::Result<Located> {
+        let here = std::env::current_dir()?;
+        let mut located = match &self.space {
+            None => litter::ltrbox::locate(&here)?,
+            Some(space) => litter::ltrbox::elsewhere(space, &here)?,
+        };
+        if let Some(name) = &self.box_name {
+            litter::record::check_box_name(name)?;
+            located.box_name.clone_from(name);
+        }
+        Ok(located)
+    }
+
+    /// The same, when files of the box are to be looked at: it must be the one around the current folder.
+    pub fn locate_here(&self) -> anyhow::Result<Located> {
+        let located = litter::ltrbox::locate(&std::env::current_dir()?)?;
+        match &self.box_name {
+            Some(name) if *name != located.box_name => anyhow::bail!("the box here is {}, not {name}", located.box_name),
+            _ => Ok(located),
+        }
+    }
+}
+
+/// The paths in the space that a person's PATH arguments mean.
+pub fn paths(args: &[std::ffi::OsString], located: &Located) -> anyhow::Result<Vec<litter::path::SpacePath>> {
+    let here = std::env::current_dir()?;
+    args.iter().map(|arg| litter::pathspec::resolve(arg, &here, &located.root)).collect()
+}
+
+/// The name of this machine, as uname(2) has it.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether a person is there who could be asked for a password.
+pub fn is_interactive() -> bool {
+    io::stderr().is_terminal()
 }

@@ -110,6 +110,12 @@ impl BoxRoot {
             Err(Errno::INVAL | Errno::NOSYS) => {}
             done => return Ok(done?),
         }
+        self.link_noreplace(from, to)
+    }
+
+    /// What [`BoxRoot::rename_noreplace`] does where there is no renameat2.
+    pub(super) fn link_noreplace(&self, from: &SpacePath, to: &SpacePath) -> io::Result<()> {
+        let (old, new) = (self.fresh_folder_of(from)?, self.fresh_folder_of(to)?);
         match rustix::fs::linkat(&old, name(from), &new, name(to), AtFlags::empty()) {
             Ok(()) => return Ok(rustix::fs::unlinkat(&old, name(from), AtFlags::empty())?),
             Err(e @ (Errno::EXIST | Errno::NOENT)) => return Err(e.into()),
@@ -134,6 +140,11 @@ impl BoxRoot {
             Err(Errno::INVAL | Errno::NOSYS) => {}
             done => return Ok(done?),
         }
+        self.exchange_slowly(staged, at)
+    }
+
+    /// What [`BoxRoot::rename_exchange`] does where there is no renameat2.
+    pub(super) fn exchange_slowly(&self, staged: &SpacePath, at: &SpacePath) -> io::Result<()> {
         let mut out = staged.name().to_vec();
         out.extend_from_slice(b"-out");
         let folder = staged.parent().unwrap_or_default();

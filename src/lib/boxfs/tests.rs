@@ -97,6 +97,26 @@ fn renames_replace_nothing() {
 }
 
 #[test]
+fn renames_without_the_kernels_help_replace_nothing_either() {
+    for (dir, root) in boxes() {
+        fs::write(dir.path().join("box/g"), "g").unwrap();
+        fs::create_dir(dir.path().join("box/e")).unwrap();
+        let (f, g) = (path("/d/f"), path("/g"));
+        for from in [&g, &path("/e")] {
+            assert_eq!(root.link_noreplace(from, &f).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        root.link_noreplace(&path("/e"), &path("/k")).unwrap();
+        root.exchange_slowly(&g, &f).unwrap();
+        assert_eq!(fs::read(dir.path().join("box/d/f")).unwrap(), b"g");
+        assert_eq!(fs::read(dir.path().join("box/g")).unwrap(), b"box/d");
+        assert!(root.exchange_slowly(&path("/no"), &f).is_err());
+        assert_eq!(fs::read(dir.path().join("box/d/f")).unwrap(), b"g", "put back");
+        root.link_noreplace(&g, &path("/h")).unwrap();
+        assert!(root.look(&g).unwrap().is_none() && root.look(&path("/h")).unwrap().is_some());
+    }
+}
+
+#[test]
 fn modes_times_and_what_is_no_file() {
     for (dir, root) in boxes() {
         let f = path("/d/f");

@@ -186,7 +186,7 @@ fn complete(record: &mut FileRecord, hashed: Hashed) {
     {
         let same = was.sha1 == Some(sha1) && was.ftype == record.ftype && record.mode.is_none_or(|m| m == was.mode);
         if same {
-            record.status = Some("C".to_owned());
+            record.status = Some(record.otherwise.clone().unwrap_or_else(|| "C".to_owned()));
         } else {
             record.change = Some(Change::Modified);
         }

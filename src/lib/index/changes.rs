@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::sqlite::{ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, mark_of};
 use super::{Index, Visit};
@@ -49,17 +49,18 @@ impl FromStr for Checkpoint {
 
 /// See [`super::Index::changes`].
 pub(super) fn changes(index: &Sqlite, checkpoint: Option<&str>, visit: Visit<'_>) -> Result<String> {
-    let since = match checkpoint {
-        Some(text) => valid(index, text.parse()?)?,
-        None => 0,
-    };
-    let mut last = Checkpoint { index: index.id, seq: since, stamp: Stamp::default(), id: String::new() };
-    if let (Some(text), true) = (checkpoint, since > 0) {
+    let mut last = Checkpoint { index: index.id, seq: 0, stamp: Stamp::default(), id: String::new() };
+    if let Some(text) = checkpoint
+        && index.honours(text)?
+    {
         last = text.parse()?;
     }
+    // the tables are read one after the other: without this end, a document of one table that is written
+    // after its last page was read would lie before a checkpoint taken from another table
+    let upto = index.seq()?;
     let mut sources = [Source::new(ENTRIES), Source::new(MARKS), Source::new(DOCUMENTS)];
     for source in &mut sources {
-        source.after = since.cast_signed();
+        (source.after, source.upto) = (last.seq.cast_signed(), upto.cast_signed());
     }
     while let Some((seq, document)) = next(index, &mut sources)? {
         (last.seq, last.stamp, last.id) = (seq.unsigned_abs(), document.stamp(), document.id());
@@ -68,11 +69,72 @@ pub(super) fn changes(index: &Sqlite, checkpoint: Option<&str>, visit: Visit<'_>
     Ok(last.to_string())
 }
 
-/// The sequence number to read on from: 0 when the checkpoint is not of this index as it now is.
-fn valid(index: &Sqlite, checkpoint: Checkpoint) -> Result<u64> {
-    let known = checkpoint.index == index.id && !checkpoint.id.is_empty();
-    let there = known && index.get(&checkpoint.id)?.is_some_and(|d| d.stamp() >= checkpoint.stamp);
-    Ok(if there { checkpoint.seq } else { 0 })
+impl Sqlite {
+    /// The sequence number of the document written last; 0 before the first.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn seq(&self) -> Result<u64> {
+        Ok(self.meta("seq")?.unwrap_or(0).unsigned_abs())
+    }
+
+    /// Whether reading goes on from `checkpoint`: it is of this index as it now is, so its document is
+    /// there as it was, or newer and written later. An index that was put back to an older state has it
+    /// elsewhere or not at all.
+    ///
+    /// # Errors
+    /// The text is no checkpoint, or the index cannot be read.
+    pub fn honours(&self, checkpoint: &str) -> Result<bool> {
+        let then: Checkpoint = checkpoint.parse()?;
+        if then.index != self.id || then.id.is_empty() {
+            return Ok(false);
+        }
+        let Some(document) = self.get(&then.id)? else { return Ok(false) };
+        let (seq, stamp) = (seq_of(self, &document)?, document.stamp());
+        Ok((seq, stamp) == (Some(then.seq), then.stamp) || (seq > Some(then.seq) && stamp > then.stamp))
+    }
+
+    /// The checkpoint of a reader that has read up to the sequence number `seq`; `None` when the
+    /// document that had it was written again.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn checkpoint_at(&self, seq: u64) -> Result<Option<String>> {
+        for table in [ENTRIES, MARKS, DOCUMENTS] {
+            let mut source = Source::new(table);
+            (source.after, source.upto) = (seq.cast_signed() - 1, seq.cast_signed());
+            source.fill(self)?;
+            if let Some((_, document)) = source.page.pop_front() {
+                let last = Checkpoint { index: self.id, seq, stamp: document.stamp(), id: document.id() };
+                return Ok(Some(last.to_string()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The sequence number of a document of this index.
+fn seq_of(index: &Sqlite, document: &Document) -> Result<Option<u64>> {
+    let connection = &index.connection;
+    let seq: Option<i64> = match document {
+        Document::Entry(e) => {
+            let sql = "SELECT seq FROM entries WHERE folder = (SELECT id FROM folders WHERE key = ?1) AND name = ?2
+                       AND box = (SELECT id FROM boxes WHERE name = ?3)";
+            let parent = e.path.parent().unwrap_or_default();
+            let key = params![parent.key(), e.path.name(), e.box_name];
+            connection.prepare_cached(sql)?.query_row(key, |r| r.get(0)).optional()?
+        }
+        Document::Mark(m) => {
+            let sql = "SELECT seq FROM marks WHERE box = (SELECT id FROM boxes WHERE name = ?1) AND key = ?2";
+            let key = params![m.box_name, m.path.key()];
+            connection.prepare_cached(sql)?.query_row(key, |r| r.get(0)).optional()?
+        }
+        other => {
+            let sql = "SELECT seq FROM documents WHERE id = ?1";
+            connection.prepare_cached(sql)?.query_row([other.id()], |r| r.get(0)).optional()?
+        }
+    };
+    Ok(seq.map(i64::unsigned_abs))
 }
 
 /// One of the tables that are merged by sequence number.
@@ -80,6 +142,7 @@ struct Source {
     sql: String,
     read: fn(&rusqlite::Row<'_>) -> Result<Document>,
     after: i64,
+    upto: i64,
     page: std::collections::VecDeque<(i64, Document)>,
     complete: bool,
 }
@@ -96,8 +159,8 @@ const DOCUMENTS: Table = ("json", "documents", "seq", |row| Document::from_json(
 
 impl Source {
     fn new((columns, from, seq, read): Table) -> Self {
-        let sql = format!("SELECT {columns}, {seq} FROM {from} WHERE {seq} > ?1 ORDER BY {seq} LIMIT ?2");
-        Self { sql, read, after: 0, page: std::collections::VecDeque::new(), complete: false }
+        let sql = format!("SELECT {columns}, {seq} FROM {from} WHERE {seq} > ?1 AND {seq} <= ?3 ORDER BY {seq} LIMIT ?2");
+        Self { sql, read, after: 0, upto: 0, page: std::collections::VecDeque::new(), complete: false }
     }
 
     fn fill(&mut self, index: &Sqlite) -> Result<()> {
@@ -106,7 +169,7 @@ impl Source {
         }
         let mut statement = index.connection.prepare_cached(&self.sql)?;
         let last_column = statement.column_count() - 1;
-        let mut rows = statement.query(params![self.after, PAGE])?;
+        let mut rows = statement.query(params![self.after, PAGE, self.upto])?;
         while let Some(row) = rows.next()? {
             self.after = row.get(last_column)?;
             self.page.push_back((self.after, (self.read)(row)?));

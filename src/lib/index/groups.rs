@@ -184,6 +184,21 @@ impl Sqlite {
         Ok(holders)
     }
 
+    /// The paths whose purge says that they were renamed to `path`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn moved_to(&self, path: &SpacePath) -> Result<Vec<SpacePath>> {
+        let sql = "SELECT key, name FROM entries JOIN folders ON id = folder WHERE moved = ?1 AND purged";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([path.key()])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(SpacePath::from_key(row.get_ref(0)?.as_blob()?)?.join(row.get_ref(1)?.as_blob()?)?);
+        }
+        Ok(found)
+    }
+
     /// Makes the index on content, without which [`Sqlite::holders`] reads every row. Left out while
     /// the first files are loaded, where it would cost ten times what it costs afterwards.
     ///

@@ -95,6 +95,16 @@ impl Sqlite {
         Ok(row.unwrap_or_default())
     }
 
+    /// The checkpoints of all peers, how far we read there, the latest sync first.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn pulled(&self) -> Result<Vec<String>> {
+        let sql = "SELECT pulled FROM peers WHERE pulled IS NOT NULL ORDER BY synced_ms DESC, id";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Remembers checkpoints after a sync, and that every own box has been synced.
     ///
     /// # Errors
@@ -110,5 +120,16 @@ impl Sqlite {
             transaction.execute("UPDATE own SET synced = 1", [])?;
         }
         Ok(transaction.commit()?)
+    }
+
+    /// Moves on the checkpoint of a peer over documents that it got from here: nothing was read, so
+    /// it does not count as a sync.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn skip_echo(&mut self, id: u32, pulled: &str) -> Result<()> {
+        let sql = "INSERT INTO peers (id, pulled, synced_ms) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO UPDATE SET pulled = ?2";
+        self.connection.execute(sql, params![id, pulled, i64::try_from(now_ms())?])?;
+        Ok(())
     }
 }

@@ -19,12 +19,15 @@ pub(super) fn put(index: &mut Sqlite, documents: &[Document], origin: Origin) ->
         boxes: Vec::new(),
         origin,
     };
+    let before = batch.seq;
     let mut outcomes = Vec::with_capacity(documents.len());
     for document in documents {
         outcomes.push(batch.put(document).with_context(|| document.id())?);
     }
     batch.finish()?;
+    let after = batch.seq;
     transaction.commit()?;
+    index.last_put = (before.unsigned_abs(), after.unsigned_abs());
     Ok(outcomes)
 }
 

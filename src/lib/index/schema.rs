@@ -27,6 +27,7 @@ CREATE TABLE entries (
   mime TEXT, target TEXT, moved BLOB, extra TEXT,
   PRIMARY KEY (folder, name, box)) STRICT, WITHOUT ROWID;
 CREATE INDEX entries_seq ON entries (seq);
+CREATE INDEX entries_moved ON entries (moved) WHERE moved IS NOT NULL;
 CREATE TABLE marks (
   box INTEGER NOT NULL, key BLOB NOT NULL, want INTEGER NOT NULL, seen INTEGER NOT NULL, alone INTEGER NOT NULL,
   stamp BLOB NOT NULL, seq INTEGER NOT NULL, extra TEXT,

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, Transact
 
 use super::{Index, Origin, Outcome, Select, Visit, changes, groups, put, schema};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Want};
+use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want};
 use crate::stamp::{Clock, Stamp, random_id};
 use crate::version::Version;
 
@@ -21,6 +21,7 @@ pub struct Sqlite {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     pub(super) id: u32,
+    pub(super) last_put: (u64, u64),
     writable: bool,
 }
 
@@ -76,8 +77,8 @@ impl Sqlite {
         }
         let (connection, writable) = connect(path, access).with_context(named)?;
         schema::check(&connection).map_err(foreign).with_context(named)?;
-        let mut index = Self { connection, path: path.to_path_buf(), id: 0, writable };
-        index.id = index.settle().with_context(named)?;
+        let mut index = Self { connection, path: path.to_path_buf(), id: 0, last_put: (0, 0), writable };
+        index.id = index.settle(access).with_context(named)?;
         Ok(index)
     }
 
@@ -93,12 +94,22 @@ impl Sqlite {
         self.id
     }
 
+    /// The sequence numbers before and after the last [`Index::put`] here: it issued those between.
+    #[must_use]
+    pub fn last_put(&self) -> (u64, u64) {
+        self.last_put
+    }
+
     /// Reads the id, and draws a new one where the file is not where it was: a copy or a restored
     /// backup must not pass for the index that its peers have checkpoints of, nor count edits with
     /// the same hand.
-    fn settle(&mut self) -> Result<u32> {
-        if !self.writable || self.is_in_place()? {
+    fn settle(&mut self, access: Access) -> Result<u32> {
+        if self.is_in_place()? {
             return self.meta_u32("id");
+        }
+        if access == Access::Read || !self.writable {
+            // no checkpoint fits an id that nobody has seen, so everything is read
+            return Ok(random_id());
         }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         place(&transaction, &self.path)?;
@@ -199,6 +210,30 @@ impl Sqlite {
         Ok(())
     }
 
+    /// The marks of all boxes at exactly `path`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn marks_at(&self, path: &SpacePath) -> Result<Vec<Mark>> {
+        let sql = format!("SELECT {MARK_COLUMNS} FROM boxes b JOIN marks m ON m.box = b.id AND m.key = ?1 ORDER BY b.name");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([path.key()])?;
+        let mut marks = Vec::new();
+        while let Some(row) = rows.next()? {
+            marks.push(mark_of(row)?);
+        }
+        Ok(marks)
+    }
+
+    /// How many files and symlinks the box `name` holds.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn count_files(&self, name: &str) -> Result<u64> {
+        let sql = "SELECT count(*) FROM entries WHERE box = (SELECT id FROM boxes WHERE name = ?1) AND present AND ftype <> 1";
+        Ok(self.connection.query_row(sql, [name], |r| r.get::<_, i64>(0))?.unsigned_abs())
+    }
+
     /// Whether anything is known at `path` or below it.
     ///
     /// # Errors
@@ -224,11 +259,20 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be written.
     pub fn set_verified(&mut self, box_name: &str, sha1: Sha1, ms: u64) -> Result<()> {
-        self.connection.execute(
-            "INSERT OR REPLACE INTO verified (box, sha1, ms) SELECT id, ?2, ?3 FROM boxes WHERE name = ?1",
-            params![box_name, sha1.0, i64::try_from(ms)?],
-        )?;
-        Ok(())
+        self.set_all_verified([(box_name, sha1, ms)])
+    }
+
+    /// [`Sqlite::set_verified`] for many contents, in one transaction.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn set_all_verified<'a>(&mut self, seen: impl IntoIterator<Item = (&'a str, Sha1, u64)>) -> Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let sql = "INSERT OR REPLACE INTO verified (box, sha1, ms) SELECT id, ?2, ?3 FROM boxes WHERE name = ?1";
+        for (box_name, sha1, ms) in seen {
+            transaction.prepare_cached(sql)?.execute(params![box_name, sha1.0, i64::try_from(ms)?])?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// When `box_name` was last seen to hold the content `sha1`, in milliseconds since 1970.
@@ -240,6 +284,19 @@ impl Sqlite {
         let ms: Option<i64> =
             self.connection.prepare_cached(sql)?.query_row(params![box_name, sha1.0], |r| r.get(0)).optional()?;
         Ok(ms.map(i64::unsigned_abs))
+    }
+
+    /// Whether the content `sha1` was seen at `source` since the time `since` (ms since 1970): by us, or
+    /// by the box itself, which hashed it when it wrote its entry.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn was_verified(&self, source: &Source, sha1: Sha1, since: u64) -> Result<bool> {
+        if self.verified(&source.box_name, sha1)?.is_some_and(|ms| ms >= since) {
+            return Ok(true);
+        }
+        let entry = self.entry(&source.box_name, &source.path)?;
+        Ok(entry.is_some_and(|e| e.present && e.attrs.sha1 == Some(sha1) && e.stamp.ms >= since))
     }
 
     /// Copies the whole index to the new file `target`, for a dry run.

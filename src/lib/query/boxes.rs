@@ -20,6 +20,8 @@ struct BoxLine<'a> {
     kind: &'static str,
     name: &'a str,
     here: bool,
+    /// `*` for the box here, as `git branch` does.
+    star: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Policy>,
     urls: Vec<&'a str>,
@@ -61,6 +63,7 @@ pub fn list_boxes<W: Write>(scene: &Scene, names: &[String], long: bool, output:
             kind: "boxinfo",
             name: &info.name,
             here: scene.here() == Some(info.name.as_str()),
+            star: if scene.here() == Some(info.name.as_str()) { "*" } else { " " },
             policy: fields.map(Fields::policy),
             urls: fields.map(Fields::urls).unwrap_or_default(),
             uuid: fields.and_then(|f| f.text("uuid")),

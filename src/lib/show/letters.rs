@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::{Lines, Printer, Record};
 use crate::path::unescape;
 use crate::quote::Quoting;
+use crate::stream::ErrorRecord;
 
 /// What of a record is shown.
 #[derive(Deserialize)]
@@ -56,6 +57,15 @@ impl Printer for Letters<'_> {
         }
         self.name(&mut line, &row.path);
         self.lines.put(&line)
+    }
+
+    /// What could not be read has been reported by whoever tried; here it has a letter.
+    fn error(&mut self, error: &ErrorRecord) -> Result<bool> {
+        let mut line = self.letter("?");
+        line.extend_from_slice(b"  ");
+        self.name(&mut line, &error.path);
+        self.lines.put(&line)?;
+        Ok(true)
     }
 }
 

@@ -4,6 +4,7 @@
 mod columns;
 mod field;
 mod letters;
+mod stat;
 mod steps;
 mod template;
 
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use crate::exit::Exit;
 use crate::quote::Quoting;
 use crate::report::Report;
-use crate::stream::{Line, Reader};
+use crate::stream::{ErrorRecord, Line, Reader};
 
 use field::Look;
 
@@ -41,6 +42,8 @@ pub enum Mode {
         /// Letters in colour.
         color: bool,
     },
+    /// Everything about a path, a block of lines each.
+    Stat,
     /// The steps of a plan as the commands that would do them.
     Steps {
         /// The box's root: an absolute folder.
@@ -91,7 +94,9 @@ fn show_all(input: impl BufRead, printer: &mut dyn Printer, report: &mut dyn Rep
             Line::Record { kind, json } => printer.record(&Record { kind: &kind, json, number })?,
             Line::Error(e) => {
                 failures += 1;
-                report.failure(&e.path, &e.error);
+                if !printer.error(&e)? {
+                    report.failure(&e.path, &e.error);
+                }
             }
         }
     }
@@ -117,6 +122,11 @@ impl<'a> Record<'a> {
 trait Printer {
     fn record(&mut self, record: &Record<'_>) -> Result<()>;
 
+    /// Shows an error record, and returns true, or leaves it to be reported.
+    fn error(&mut self, _error: &ErrorRecord) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Writes what was held back.
     fn finish(&mut self) -> Result<()> {
         Ok(())
@@ -136,6 +146,7 @@ fn printer<'a>(output: &'a mut dyn Write, style: &'a Style) -> Result<Box<dyn Pr
         Mode::Letters { all, color } => {
             Box::new(letters::Letters { all: *all, color: *color, quoting: style.quoting(), lines: lines(output, style) })
         }
+        Mode::Stat => Box::new(stat::Stat { quoting: style.quoting(), lines: lines(output, style) }),
         Mode::Steps { root } => {
             // a step can take minutes, and who reads along wants to know which
             let lines = Lines { live: true, ..lines(output, style) };

@@ -1,4 +1,4 @@
-//! ltr-stat PATH... - what is known of a path, and where its copies are
+//! ltr-index-stat PATH... - what is known of a path, and where its copies are
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -12,7 +12,7 @@ use litter::query::stat;
 
 /// Write all that is known of each PATH; / is the box itself
 #[derive(Parser)]
-#[command(name = "ltr-stat", version)]
+#[command(name = "ltr-index-stat", version)]
 struct Args {
     /// Files and folders
     #[arg(required = true)]

@@ -1,4 +1,4 @@
-//! ltr-list [PATH...] - what a box holds, or the whole space
+//! ltr-index-list [PATH...] - what a box holds, or the whole space
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -12,7 +12,7 @@ use litter::query::{CopiesFilter, List, list};
 
 /// Write a record for each file, folder and symlink that a box holds
 #[derive(Parser)]
-#[command(name = "ltr-list", version)]
+#[command(name = "ltr-index-list", version)]
 struct Args {
     /// Files and folders; none: the current folder, or with --whole everything
     paths: Vec<OsString>,

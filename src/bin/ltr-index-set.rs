@@ -1,4 +1,4 @@
-//! ltr-set OBJECT.KEY VALUE - change a field of a box or of the space
+//! ltr-index-set OBJECT.KEY VALUE - change a field of a box or of the space
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -11,7 +11,7 @@ use litter::query::{Assignment, set};
 
 /// Set a field of a box or of the space, and write the document as it then is
 #[derive(Parser)]
-#[command(name = "ltr-set", version)]
+#[command(name = "ltr-index-set", version)]
 struct Args {
     /// A box or `space`, and policy, urls, reserve, forgotten, name, mincopies or another field
     #[arg(value_name = "OBJECT.KEY")]

@@ -1,4 +1,4 @@
-//! ltr-diff BOX1 BOX2 [PATH] - what differs between two boxes
+//! ltr-index-diff BOX1 BOX2 [PATH] - what differs between two boxes
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -13,7 +13,7 @@ use litter::query::diff;
 
 /// Write a record for each path at which two boxes hold different things, by the index alone
 #[derive(Parser)]
-#[command(name = "ltr-diff", version)]
+#[command(name = "ltr-index-diff", version)]
 struct Args {
     /// The first box
     box1: String,

@@ -1,4 +1,4 @@
-//! ltr-boxes [BOX...] - the boxes of the space
+//! ltr-index-boxes [BOX...] - the boxes of the space
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -11,7 +11,7 @@ use litter::query::list_boxes;
 
 /// Write a record for each box of the space
 #[derive(Parser)]
-#[command(name = "ltr-boxes", version)]
+#[command(name = "ltr-index-boxes", version)]
 struct Args {
     /// Only these boxes
     #[arg(value_name = "BOX")]

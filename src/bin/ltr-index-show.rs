@@ -1,4 +1,4 @@
-//! ltr-show [OBJECT] - documents of the index as they are
+//! ltr-index-show [OBJECT] - documents of the index as they are
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -12,7 +12,7 @@ use litter::query::show;
 
 /// Write the document of the space, of a box, with a key, or all documents at a path
 #[derive(Parser)]
-#[command(name = "ltr-show", version)]
+#[command(name = "ltr-index-show", version)]
 struct Args {
     /// A box, the key of a document, or a path; none: the space
     object: Option<OsString>,

@@ -1,0 +1,63 @@
+//! ltr-fetch [--root DIR] - carry out the actions on stdin, and tell what is now on disk
+
+#[path = "cli/mod.rs"]
+mod cli;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use litter::boxfs::BoxRoot;
+use litter::exit::Exit;
+use litter::fetch::{Me, Options, fetch};
+use litter::index::sqlite::{Access, now_ms};
+use litter::{lock, ltrbox};
+
+/// Bytes that stay free on a box's disk where its document does not say.
+const RESERVE: u64 = 100_000_000;
+
+/// Carry out a plan: read actions, and write the entries that result, each step's own line after
+/// them with the type "done"
+#[derive(Parser)]
+#[command(name = "ltr-fetch", version)]
+struct Args {
+    /// The box's root; else the box around the current folder
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Count a box out of reach as a holder when its copy was verified in the last DAYS
+    #[arg(long, value_name = "DAYS")]
+    trust_offline: Option<u32>,
+    /// Remove more than half of the box, when the plan says so
+    #[arg(long)]
+    gone_ok: bool,
+}
+
+fn main() -> ExitCode {
+    cli::run(run)
+}
+
+fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
+    let located = match args.root {
+        Some(root) => ltrbox::at(&root.canonicalize().with_context(|| root.display().to_string())?)?,
+        None => ltrbox::locate(&std::env::current_dir()?)?,
+    };
+    let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
+    let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
+    let _lock = lock::take_or_inherit(&root, above)?;
+    let mut index = located.open(Access::Write)?;
+    let own = located.own(&mut index)?;
+    let fields = index.box_fields(&located.box_name)?;
+    let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
+    let options = Options {
+        gone_ok: args.gone_ok,
+        total_files: index.count_files(&located.box_name)?,
+        reserve: fields.and_then(|f| f.number("reserve")).unwrap_or(RESERVE),
+        my_host: Some(&cli::host()),
+        interactive: cli::is_interactive(),
+        trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
+    };
+    let mut clock = index.clock()?;
+    let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };
+    fetch(&root, cli::stdin(), cli::stdout(), cli::spool()?, &mut me, &options, report)
+}

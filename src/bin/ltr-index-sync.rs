@@ -1,0 +1,50 @@
+//! ltr-index-sync [-n] [--one-way] A B | --sources [--into] A - merge indexes of a space
+
+#[path = "cli/mod.rs"]
+mod cli;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use litter::exit::Exit;
+use litter::sources::read_sources;
+use litter::sync::{Options, sync, sync_sources};
+
+/// Merge two indexes of a space: what is new in A goes to B, and back
+#[derive(Parser)]
+#[command(name = "ltr-index-sync", version)]
+struct Args {
+    /// An index: a file, or [user@]host:/path
+    a: String,
+    /// Another; one of the two is a file
+    #[arg(required_unless_present = "sources")]
+    b: Option<String>,
+    /// Instead of B, the index of every box that ltr-reach wrote on stdin
+    #[arg(long, conflicts_with = "b")]
+    sources: bool,
+    /// With --sources: only from them into A
+    #[arg(long, requires = "sources")]
+    into: bool,
+    /// Only from A to B
+    #[arg(long)]
+    one_way: bool,
+    /// Write to throw-away copies, and tell what would be written
+    #[arg(short = 'n', long)]
+    dryrun: bool,
+}
+
+fn main() -> ExitCode {
+    cli::run(run)
+}
+
+fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
+    let folder = args.dryrun.then(tempfile::tempdir).transpose()?;
+    let scratch = folder.as_ref().map(|folder| folder.path().to_path_buf());
+    let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()? };
+    let a = cli::space(Some(&args.a))?;
+    match args.b {
+        Some(b) => sync(&a, &cli::space(Some(&b))?, &options, cli::stdout(), report),
+        None => sync_sources(&a, &read_sources(cli::stdin())?, &options, cli::stdout(), report),
+    }
+}

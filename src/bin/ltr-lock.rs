@@ -1,0 +1,46 @@
+//! ltr-lock [--root DIR] COMMAND [ARG...] - run a command while nobody else may write to the box
+
+mod cli;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context;
+use clap::Parser;
+use litter::boxfs::BoxRoot;
+use litter::{cookie, lock};
+
+/// Locks the box and runs a command, which may write to it. Exits 3 when somebody else holds it.
+#[derive(Parser)]
+#[command(name = "ltr-lock", version)]
+struct Args {
+    /// The box's root; else the box around the current folder
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// What to run
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    cli::run(|args: Args, _report| {
+        let root = match args.root {
+            Some(root) => root,
+            None => cookie::find_root(&std::env::current_dir()?).context("no box here")?,
+        };
+        let root = BoxRoot::open(&root).with_context(|| format!("{}", root.display()))?;
+        let [program, arguments @ ..] = args.command.as_slice() else { anyhow::bail!("no command") };
+        let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
+        let mut command = Command::new(program);
+        let held;
+        if !above.is_some_and(|fd| lock::inherited(fd, &root)) {
+            held = lock::take(&root)?;
+            command.env(lock::LOCK_FD, held.hand_down()?.to_string());
+        }
+        // returns only when it fails; the lock lives on in the descriptor that the command inherits
+        let error = command.args(arguments).exec();
+        Err(error).with_context(|| format!("cannot run {}", program.display()))
+    })
+}

@@ -1,0 +1,62 @@
+//! ltr-record --box B - turn hashed changes into the documents that record them
+
+#[path = "cli/mod.rs"]
+mod cli;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use litter::commit::{Author, Commit, record, settle};
+use litter::exit::Exit;
+use litter::fsinfo::FsTraits;
+use litter::index::sqlite::Access;
+use litter::report::Report;
+
+/// Turn hashed changes into entry and mark documents, ready for ltr-index-put
+#[derive(Parser)]
+#[command(name = "ltr-record", version)]
+struct Args {
+    #[command(flatten)]
+    place: cli::BoxArgs,
+    /// Write the records again with their final letters instead of documents
+    #[arg(long)]
+    status: bool,
+    /// The records before hashing: new files that cannot be renamed ones are then recorded at once
+    #[arg(long, value_name = "FILE", conflicts_with = "status")]
+    changes: Option<PathBuf>,
+    /// With --status: only what a commit would record
+    #[arg(long, requires = "status")]
+    changed: bool,
+    /// Files and folders that a person named: an older file there is an edit, purged content is taken up again
+    #[arg(value_name = "PATH")]
+    named: Vec<OsString>,
+    /// Go on although more than half of the box is gone
+    #[arg(long)]
+    gone_ok: bool,
+}
+
+fn main() -> ExitCode {
+    cli::run(run)
+}
+
+fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
+    let located = args.place.locate_here()?;
+    let fs = FsTraits::at(&located.root)?;
+    let named = cli::paths(&args.named, &located)?;
+    let commit = Commit { box_name: located.box_name.clone(), named, gone_ok: args.gone_ok, fs };
+    if args.status {
+        return settle(&commit, args.changed, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);
+    }
+    let mut index = located.open(Access::Write)?;
+    let own = located.own(&mut index)?;
+    if own.moved {
+        report.notice(&format!("{}: the box {} was moved or copied here", located.root.display(), located.box_name));
+    }
+    let author = Author { own, clock: index.clock()? };
+    let changes = args.changes.map(|path| File::open(&path).with_context(|| path.display().to_string())).transpose()?;
+    record(&commit, &index, author, (cli::stdin(), changes), cli::stdout(), cli::spool()?, report)
+}

@@ -1,0 +1,252 @@
+//! The documents that record one change: entries with their next versions, and the marks that go along.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+
+use super::{Commit, still_purged};
+use crate::index::groups::Row;
+use crate::index::own::Own;
+use crate::index::sqlite::{BoxId, Sqlite};
+use crate::path::SpacePath;
+use crate::record::{Change, Document, Entry, Extra, FileRecord, Ftype, Local, Mark, Mode, Want};
+use crate::resolve::{Heads, edited};
+use crate::stamp::{Clock, random_id};
+use crate::stream::Writer;
+use crate::version::Version;
+use crate::wants::Wants;
+
+/// Who writes documents for a box.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// Whose edits are counted, and up to which commit.
+    pub own: Own,
+    /// Issues the stamps.
+    pub clock: Clock,
+}
+
+/// Makes documents, record by record.
+pub(super) struct Documents<'a> {
+    commit: &'a Commit,
+    index: &'a Sqlite,
+    author: Author,
+    me: BoxId,
+    wants: Wants<'a>,
+    asked: SpacePath,
+}
+
+impl<'a> Documents<'a> {
+    pub(super) fn new(commit: &'a Commit, index: &'a Sqlite, author: Author) -> Result<Self> {
+        let boxes = index.boxes()?;
+        let me = boxes.by_name(&commit.box_name).with_context(|| format!("no box {} in this index", commit.box_name))?.id;
+        let wants = index.wants(&boxes, &commit.box_name)?;
+        Ok(Self { commit, index, author, me, wants, asked: SpacePath::root() })
+    }
+
+    /// A file that is new, modified, suspect or (named) purged.
+    pub(super) fn changed<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+        if still_purged(self.commit, record) {
+            return Ok(());
+        }
+        match record.change {
+            Some(Change::New) => self.new_file(record, None, out),
+            Some(Change::Modified) => self.modified(record, out),
+            Some(Change::Suspect) => self.vouched(record, out),
+            None if record.status.as_deref() == Some("p") && self.commit.is_named(&record.path) => self.resurrected(record, out),
+            Some(Change::Gone) | None => Ok(()),
+        }
+    }
+
+    /// The new name of something renamed.
+    pub(super) fn renamed_here<W: Write>(&mut self, record: &FileRecord, old: &SpacePath, out: &mut Writer<W>) -> Result<()> {
+        self.new_file(record, Some(old.clone()), out)
+    }
+
+    fn new_file<W: Write>(&mut self, record: &FileRecord, renamed: Option<SpacePath>, out: &mut Writer<W>) -> Result<()> {
+        let rows = self.index.group(&record.path)?.rows;
+        let mut version = edited(&rows, self.me, self.author.own.actor, self.next_commit());
+        // whoever makes a file anew where the path was purged has seen the purge
+        rows.iter().filter(|r| r.purged).for_each(|r| version.join(&r.version));
+        let mut entry = self.entry(record, version)?;
+        entry.local.get_or_insert_default().status = Some(if renamed.is_some() { "R" } else { "N" }.to_owned());
+        entry.local.get_or_insert_default().renamed = renamed;
+        self.put(Document::Entry(entry), out)?;
+        self.clear_skip(record, out)
+    }
+
+    fn modified<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+        let rows = self.index.group(&record.path)?.rows;
+        let own = rows.iter().find(|r| r.box_id == self.me);
+        let same_content = own.is_some_and(|o| o.content() == (record.ftype, record.sha1));
+        let restored = own.is_some_and(|o| self.went_back(record, o))
+            && !same_content
+            && !self.commit.is_named(&record.path)
+            && !self.had_elsewhere(record)?;
+        let version = if restored {
+            Version::of(random_id(), 1)
+        } else {
+            edited(&rows, self.me, self.author.own.actor, self.next_commit())
+        };
+        let mut entry = self.entry(record, version)?;
+        if let Some(own) = own.filter(|_| same_content) {
+            entry.commit = own.commit;
+        }
+        entry.local.get_or_insert_default().status = Some(record.status.clone().unwrap_or_else(|| "M".to_owned()));
+        self.put(Document::Entry(entry), out)?;
+        self.clear_skip(record, out)
+    }
+
+    /// A restored backup: older than what was here. Both must survive, so it is concurrent with all.
+    fn went_back(&self, record: &FileRecord, own: &Row) -> bool {
+        let mtime = (record.mtime, record.mtime_nsec);
+        record.ftype != Ftype::Dir && mtime < own.mtime && !self.commit.fs.same_mtime(mtime, own.mtime)
+    }
+
+    /// Whether this box had the content at another path: names that were swapped are no backup.
+    fn had_elsewhere(&self, record: &FileRecord) -> Result<bool> {
+        let Some(sha1) = record.sha1 else { return Ok(false) };
+        let holders = self.index.holders(record.ftype, sha1)?;
+        Ok(holders.iter().any(|(path, row)| row.box_id == self.me && *path != record.path))
+    }
+
+    /// A suspect that a hash has cleared: the same document, or one with the new mtime at the same
+    /// version, and fresh local facts.
+    fn vouched<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+        let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
+        let mtime = (record.mtime, record.mtime_nsec);
+        let same = self.commit.fs.same_mtime(mtime, (entry.attrs.mtime, entry.attrs.mtime_nsec));
+        // a file system with 2 s granularity also shifts whole hours with the time zone
+        if !same && self.commit.fs.granularity_ns < 2_000_000_000 {
+            (entry.attrs.mtime, entry.attrs.mtime_nsec) = mtime;
+            entry.stamp = self.author.clock.tick(SystemTime::now());
+        }
+        entry.local.clone_from(&record.local);
+        out.put(&Document::Entry(entry))
+    }
+
+    /// A purged copy that a person commits by name.
+    fn resurrected<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+        let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
+        let rows = self.index.group(&record.path)?.rows;
+        entry.version = crate::resolve::purged(&rows, self.author.own.actor, self.next_commit());
+        (entry.purged, entry.moved, entry.commit) = (false, None, self.next_commit());
+        let mut local = record.local.clone().unwrap_or_default();
+        local.status = Some("N".to_owned());
+        // nobody has looked into the file now: it was hashed when it was recorded
+        local.racy = true;
+        entry.local = Some(local);
+        self.put(Document::Entry(entry), out)?;
+        self.clear_skip(record, out)
+    }
+
+    /// A file that is gone: this box's copy is discarded, and not wanted here any more.
+    pub(super) fn gone<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+        let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
+        let rows = self.index.group(&record.path)?.rows;
+        let heads = Heads::of(&rows, |_| true);
+        entry.present = false;
+        entry.local = Some(Local { status: record.status.clone(), ..Local::default() });
+        let purge = heads.winner().filter(|w| w.purged && w.version.includes(&entry.version));
+        if let Some(purge) = purge {
+            (entry.purged, entry.version) = (true, purge.version.clone());
+            return self.put(Document::Entry(entry), out);
+        }
+        entry.commit = self.next_commit();
+        let path = entry.path.clone();
+        self.put(Document::Entry(entry), out)?;
+        let seen = self.next_commit();
+        self.put_mark(self.commit.box_name.clone(), path, Want::Skip, (seen, true), out)
+    }
+
+    /// The old name of something renamed: a purge that says where it went, so that other boxes move
+    /// their copies. Marks go along.
+    pub(super) fn renamed_away<W: Write>(
+        &mut self,
+        record: &FileRecord,
+        new: Option<SpacePath>,
+        out: &mut Writer<W>,
+    ) -> Result<()> {
+        let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
+        let rows = self.index.group(&record.path)?.rows;
+        entry.version = edited(&rows, self.me, self.author.own.actor, self.next_commit());
+        (entry.present, entry.purged, entry.local) = (false, true, None);
+        entry.commit = self.next_commit();
+        entry.moved.clone_from(&new);
+        self.put(Document::Entry(entry), out)?;
+        let Some(new) = new else { return Ok(()) };
+        for mark in self.index.marks_at(&record.path)? {
+            if mark.want != Want::Cleared {
+                self.put_mark(mark.box_name.clone(), new.clone(), mark.want, (mark.seen, mark.alone), out)?;
+                self.put_mark(mark.box_name, record.path.clone(), Want::Cleared, (mark.seen, false), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Committing a file clears a skip on its own path.
+    fn clear_skip<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+        if record.path < self.asked {
+            // held records come after the others: begin again
+            self.wants = self.index.wants(&self.index.boxes()?, &self.commit.box_name)?;
+        }
+        self.asked.clone_from(&record.path);
+        let intent = self.wants.at(&record.path, record.ftype)?;
+        let own_skip = !intent.wanted && intent.mark.as_ref().is_some_and(|m| m.path == record.path);
+        if !own_skip {
+            return Ok(());
+        }
+        let seen = self.next_commit();
+        self.put_mark(self.commit.box_name.clone(), record.path.clone(), Want::Cleared, (seen, false), out)
+    }
+
+    fn put_mark<W: Write>(
+        &mut self,
+        box_name: String,
+        path: SpacePath,
+        want: Want,
+        (seen, alone): (u64, bool),
+        out: &mut Writer<W>,
+    ) -> Result<()> {
+        let stamp = self.author.clock.tick(SystemTime::now());
+        out.put(&Document::Mark(Mark { box_name, path, want, seen, alone, stamp, extra: Extra::new() }))
+    }
+
+    /// The number of the commit that is being made.
+    fn next_commit(&self) -> u64 {
+        self.author.own.commits + 1
+    }
+
+    /// The entry of what was seen on disk; what the file system cannot express is kept from before.
+    fn entry(&mut self, record: &FileRecord, version: Version) -> Result<Entry> {
+        let old = self.index.entry(&self.commit.box_name, &record.path)?;
+        let mut attrs = record.attrs();
+        if record.mode.is_none() {
+            let usual = Mode(if record.ftype == Ftype::Dir { 0o755 } else { 0o644 });
+            attrs.mode = old.as_ref().filter(|o| o.attrs.ftype == record.ftype).map_or(usual, |o| o.attrs.mode);
+        }
+        let hashed = attrs.ftype == Ftype::Dir || attrs.sha1.is_some();
+        anyhow::ensure!(hashed, "{}: not hashed (is ltr-hash missing from the pipe?)", record.path);
+        Ok(Entry {
+            box_name: self.commit.box_name.clone(),
+            path: record.path.clone(),
+            attrs,
+            present: true,
+            purged: false,
+            moved: None,
+            commit: self.next_commit(),
+            version,
+            stamp: crate::stamp::Stamp::default(),
+            local: record.local.clone(),
+            extra: old.map(|o| o.extra).unwrap_or_default(),
+        })
+    }
+
+    fn put<W: Write>(&mut self, document: Document, out: &mut Writer<W>) -> Result<()> {
+        let stamp = self.author.clock.tick(SystemTime::now());
+        match document {
+            Document::Entry(entry) => out.put(&Document::Entry(Entry { stamp, ..entry })),
+            other => out.put(&other),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Folders: made open to their owner, so that they can be filled, and given their modes at the end.
+
+use std::io::Write;
+
+use anyhow::{Result, bail};
+
+use super::examine::{in_the_way, is_known};
+use super::plan::Plan;
+use super::staging::set_attributes;
+use super::{Fact, Output, Run};
+use crate::boxfs::Kind;
+use crate::hash::hash_path;
+use crate::record::{Action, Mode, Verb};
+
+impl Run<'_> {
+    /// Makes a folder, where it is not there. Returns whether it now is, and is to get its mode.
+    pub(super) fn make_folder(&mut self, action: &Action) -> bool {
+        match self.try_make_folder(action) {
+            Ok(made) => made,
+            Err(e) => {
+                self.fail(&action.path, &e);
+                false
+            }
+        }
+    }
+
+    fn try_make_folder(&mut self, action: &Action) -> Result<bool> {
+        self.check_place(action)?;
+        let open = Mode(0o700 | action.mode.0);
+        let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else {
+            if action.action == Verb::Touch {
+                self.report.notice(&format!("{}: deleted here and not committed: left alone", action.path));
+                return Ok(false);
+            }
+            self.root.mkdir(&action.path, open)?;
+            return Ok(true);
+        };
+        if action.have.is_none() && !self.root.lists(&action.path)? {
+            bail!("another name here differs only in case");
+        }
+        match stat.kind {
+            Kind::Dir => {
+                if stat.mode.0 & 0o700 != 0o700 {
+                    // it may have to be filled; its mode comes last. Not ours: then filling it fails by name
+                    let _ = self.root.chmod(&action.path, open);
+                }
+                Ok(true)
+            }
+            Kind::Other => bail!("something that is neither file, folder nor symlink is in the way"),
+            Kind::File | Kind::Symlink => self.file_becomes_folder(action, open),
+        }
+    }
+
+    /// Puts a folder in the place of a file that the index describes.
+    fn file_becomes_folder(&mut self, action: &Action, open: Mode) -> Result<bool> {
+        let hashed = hash_path(self.root, &action.path)?;
+        if !is_known(&hashed, action.have.as_ref()) {
+            bail!("a file is in the way");
+        }
+        let slot = self.staging.fresh("r-", hashed.sha1, '-')?;
+        self.root.rename_noreplace(&action.path, &slot)?;
+        let out = self.root.lstat(&slot)?;
+        if !out.same_but_ctime(&hashed.stat) || (hashed.racy && hash_path(self.root, &slot)?.sha1 != hashed.sha1) {
+            self.root.rename_noreplace(&slot, &action.path)?;
+            bail!("changed while it was replaced");
+        }
+        if let Err(e) = self.root.mkdir(&action.path, open) {
+            self.root.rename_noreplace(&slot, &action.path)?;
+            return Err(e.into());
+        }
+        self.drop_displaced(&slot, &action.path, &hashed)?;
+        Ok(true)
+    }
+
+    /// Gives folders their modes and times, the deepest first; only then they are as the index may say.
+    pub(super) fn finish_folders<W: Write>(&mut self, plan: &Plan, steps: &[u64], output: &mut Output<W>) -> Result<()> {
+        for &step in steps.iter().rev() {
+            let action = plan.action(step)?;
+            let finished = set_attributes(self.root, &action.path, &action).and_then(|()| self.root.lstat(&action.path));
+            match finished {
+                Ok(stat) => output.finished(Fact::of(&action, Some(stat))),
+                Err(e) => self.fail(&action.path, &e.into()),
+            }
+            if output.queue.len() >= super::batch::BATCH_FILES {
+                output.emit(self)?;
+            }
+        }
+        output.emit(self)
+    }
+}

@@ -1,0 +1,148 @@
+//! The other boxes that hold what is about to be removed here. Each is reached, locked, and read,
+//! before the file goes, and stays locked until that is recorded: two boxes that drop the same file at
+//! once each find the other locked, and keep it.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Options;
+use super::sources::{Known, Sources};
+use super::ssh::Remote;
+use super::verify::{Answer, Question, holds};
+use crate::boxfs::BoxRoot;
+use crate::lock::{self, Lock};
+use crate::record::{Action, Source};
+use crate::report::Report;
+use crate::stream::Tagged;
+
+/// The boxes that were asked, locked until this is dropped.
+#[derive(Default)]
+pub(super) struct Holders {
+    asked: HashMap<(String, String), Holder>,
+}
+
+enum Holder {
+    Local {
+        root: Arc<BoxRoot>,
+        _lock: Lock,
+    },
+    Remote(Verifier),
+    /// Reached, and not to be had: locked, or without an ltr.
+    Refused,
+    OutOfReach,
+}
+
+/// An `ltr-verify` on another machine.
+struct Verifier {
+    child: Child,
+    questions: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Holders {
+    /// Makes sure that enough other boxes hold the content of `action` for it to be removed.
+    ///
+    /// # Errors
+    /// "only N of M copies could be verified (names)".
+    pub(super) fn verify(
+        &mut self,
+        sources: &mut Sources<'_>,
+        action: &Action,
+        options: &Options<'_>,
+        report: &mut dyn Report,
+    ) -> Result<()> {
+        // a copy elsewhere is owed whatever an index says that somebody else may have written
+        let owed = action.mincopies.unwrap_or(1).max(1);
+        let mut verified = HashSet::new();
+        for source in &action.from {
+            if verified.len() as u64 >= owed {
+                break;
+            }
+            if !verified.contains(source.box_name.as_str()) && self.holds(sources, source, action, options, report) {
+                verified.insert(source.box_name.as_str());
+            }
+        }
+        if verified.len() as u64 >= owed {
+            return Ok(());
+        }
+        let names: Vec<&str> = action.from.iter().map(|s| s.box_name.as_str()).collect();
+        let names = if names.is_empty() { "no other box".to_owned() } else { names.join(", ") };
+        bail!("only {} of {owed} copies could be verified ({names})", verified.len())
+    }
+
+    fn holds(
+        &mut self,
+        sources: &mut Sources<'_>,
+        source: &Source,
+        action: &Action,
+        options: &Options<'_>,
+        report: &mut dyn Report,
+    ) -> bool {
+        let key = (source.box_name.clone(), source.url.clone());
+        let holder = self.asked.entry(key).or_insert_with(|| {
+            approach(sources, source, report).unwrap_or_else(|e| {
+                report.notice(&format!("box {}: {e:#}", source.box_name));
+                Holder::Refused
+            })
+        });
+        let Some(sha1) = action.sha1 else { return false };
+        let question = Question { path: source.path.clone(), ftype: action.ftype, size: action.size, sha1 };
+        let answer = match holder {
+            Holder::Local { root, .. } => holds(root, &question).map_err(Into::into),
+            Holder::Remote(verifier) => verifier.ask(&question),
+            Holder::Refused => return false,
+            Holder::OutOfReach => return (options.trusted)(source, sha1),
+        };
+        answer.unwrap_or_else(|e| {
+            report.notice(&format!("{}: in box {}: {e:#}", source.path, source.box_name));
+            false
+        })
+    }
+}
+
+/// Reaches and locks a box.
+fn approach(sources: &mut Sources<'_>, source: &Source, report: &mut dyn Report) -> Result<Holder> {
+    Ok(match sources.find(source, report) {
+        Known::Gone => Holder::OutOfReach,
+        Known::Local(root) => {
+            let lock = lock::take(&root)?;
+            Holder::Local { root, _lock: lock }
+        }
+        Known::Remote(remote) => Holder::Remote(Verifier::start(&remote, &source.box_name)?),
+    })
+}
+
+impl Verifier {
+    fn start(remote: &Remote, box_name: &str) -> Result<Self> {
+        let mut child = remote.verifier(box_name)?;
+        let questions = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().context("ssh has an output")?);
+        Ok(Self { child, questions, answers })
+    }
+
+    fn ask(&mut self, question: &Question) -> Result<bool> {
+        let questions = self.questions.as_mut().context("does not answer")?;
+        let mut line = serde_json::to_vec(&Tagged { kind: "verify", record: question })?;
+        line.push(b'\n');
+        questions.write_all(&line)?;
+        questions.flush()?;
+        let mut reply = Vec::new();
+        std::io::Read::take(&mut self.answers, crate::stream::LINE_MAX as u64).read_until(b'\n', &mut reply)?;
+        ensure!(!reply.is_empty(), "does not answer");
+        let answer: Answer = serde_json::from_slice(&reply)?;
+        ensure!(answer.question == *question, "answers something else");
+        Ok(answer.ok)
+    }
+}
+
+impl Drop for Verifier {
+    fn drop(&mut self) {
+        // hanging up ends it, and with it the lock there
+        self.questions = None;
+        let _ = self.child.wait();
+    }
+}

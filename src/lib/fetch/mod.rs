@@ -1,0 +1,311 @@
+//! Carrying out a plan, so that at no instant content can be lost (design section 10).
+//!
+//! The plan is read whole. Then, in path order, folders are made, content is staged, checked and
+//! synced a batch at a time, and put in its place by renames that replace nothing unseen; in reverse
+//! order copies are removed; last, folders get their modes and times. Every step first looks whether
+//! an earlier run has done it, so that after a kill the same plan completes what it began.
+
+mod batch;
+mod examine;
+mod folders;
+mod holders;
+mod install;
+pub mod names;
+mod plan;
+mod recover;
+mod remove;
+mod sources;
+pub mod ssh;
+mod staging;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+use serde_json::Map;
+
+use crate::boxfs::{BoxRoot, Stat};
+use crate::cookie::Cookie;
+use crate::exit::Exit;
+use crate::hash::is_racy;
+use crate::path::SpacePath;
+use crate::record::{Action, ActionTag, Attrs, Document, Entry, Extra, Ftype, Sha1, Source, Verb};
+use crate::report::Report;
+use crate::stamp::Clock;
+use crate::stream::Writer;
+use crate::version::Version;
+
+pub use verify::verify_stream;
+
+use batch::Batch;
+use plan::Plan;
+use sources::Sources;
+use staging::Staging;
+
+/// On whose behalf entries are written.
+#[derive(Debug)]
+pub struct Me<'a> {
+    /// Issues the stamps.
+    pub clock: &'a mut Clock,
+    /// Counts this box's edits: what is kept under a conflict name is one.
+    pub actor: u32,
+    /// The box's commit counter.
+    pub commit: u64,
+}
+
+/// What a person or the box's settings decide.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Remove more than half of the box, if the plan says so.
+    pub gone_ok: bool,
+    /// Files that the box has by the index, for the question what half of it is.
+    pub total_files: u64,
+    /// Bytes that stay free on the box's file system.
+    pub reserve: u64,
+    /// This machine's name: a box at it is a folder here.
+    pub my_host: Option<&'a str>,
+    /// Whether ssh may ask a person for a password.
+    pub interactive: bool,
+    /// Whether a box out of reach counts as a holder nevertheless (`--trust-offline`).
+    pub trusted: &'a dyn Fn(&Source, Sha1) -> bool,
+}
+
+/// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
+/// empty file that keeps the plan. `output` gets the entries as they now are on disk, and after those
+/// of each step the step itself with the type `done`; what failed is reported, and has none.
+///
+/// # Errors
+/// The plan is cut short, damaged, not for this box, would remove too much or does not fit: then
+/// nothing was touched. The output cannot be written.
+pub fn fetch<R: BufRead, W: Write>(
+    root: &BoxRoot,
+    input: R,
+    output: W,
+    spool: File,
+    me: &mut Me<'_>,
+    options: &Options<'_>,
+    report: &mut dyn Report,
+) -> Result<Exit> {
+    let box_name = Cookie::read(root)?.box_name;
+    let mut plan = Plan::load(root, &box_name, input, spool)?;
+    plan.guard(root, options)?;
+    let mut output = Output { writer: Writer::new(output), queue: Vec::new(), touched: Instant::now() };
+    for error in &plan.errors {
+        output.writer.put_error(error)?;
+    }
+    let mut failures = 0;
+    if !plan.forward.is_empty() || !plan.removes.is_empty() {
+        let staging = Staging::open(root)?;
+        let sources = Sources::new(&box_name, options);
+        let mut run = Run {
+            root,
+            box_name: &box_name,
+            staging,
+            clock: &mut *me.clock,
+            actor: me.actor,
+            commit: me.commit,
+            report,
+            sources,
+            needs: std::mem::take(&mut plan.needs),
+            vacated: HashSet::new(),
+            have_at: HashMap::new(),
+            own_folder: None,
+            set_aside: Vec::new(),
+            displaced: HashMap::new(),
+            failures: 0,
+            bytes_done: 0,
+            bytes_total: plan.bytes,
+        };
+        run.passes(&plan, options, &mut output)?;
+        failures = run.failures;
+    }
+    let errors = output.writer.end(Map::new())?;
+    Ok(Exit::of_failures(failures + errors))
+}
+
+/// What the steps of one run share.
+struct Run<'a> {
+    root: &'a BoxRoot,
+    box_name: &'a str,
+    staging: Staging<'a>,
+    clock: &'a mut Clock,
+    actor: u32,
+    commit: u64,
+    report: &'a mut dyn Report,
+    sources: Sources<'a>,
+    needs: HashMap<SpacePath, plan::Need>,
+    /// What this run itself moved away: missing there is not deleted.
+    vacated: HashSet<SpacePath>,
+    /// Where content that several steps need was put.
+    have_at: HashMap<Sha1, SpacePath>,
+    /// The folder that was last found to be this box's, not a nested one's.
+    own_folder: Option<SpacePath>,
+    /// What this run took out of its place for a later step.
+    set_aside: Vec<SpacePath>,
+    /// What an interrupted exchange left in the staging folder, by the content that took its place.
+    displaced: HashMap<Sha1, Vec<SpacePath>>,
+    failures: u64,
+    bytes_done: u64,
+    bytes_total: u64,
+}
+
+/// One thing that is now so at a path.
+struct Fact {
+    path: SpacePath,
+    attrs: Attrs,
+    present: bool,
+    purged: bool,
+    moved: Option<SpacePath>,
+    /// The commit that made it; of what came from elsewhere, none: a pull is no commit.
+    commit: Option<u64>,
+    version: Version,
+    /// As it was right after it was put there; none for what is absent.
+    stat: Option<Stat>,
+}
+
+impl Fact {
+    /// The path of an action as the action wanted it.
+    fn of(action: &Action, stat: Option<Stat>) -> Self {
+        Self {
+            path: action.path.clone(),
+            attrs: action.attrs(),
+            present: stat.is_some(),
+            purged: false,
+            moved: None,
+            commit: None,
+            version: action.version.clone(),
+            stat,
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn passes<W: Write>(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<W>) -> Result<()> {
+        self.recover()?;
+        let (mut folders, mut deferred) = (Vec::new(), Vec::new());
+        self.forward(plan, &plan.forward, &mut folders, Some(&mut deferred), output)?;
+        self.removes(plan, options, output)?;
+        // a file that takes the place of a folder, which the removes have emptied
+        self.forward(plan, &deferred, &mut folders, None, output)?;
+        self.finish_folders(plan, &folders, output)?;
+        self.clean_up();
+        Ok(())
+    }
+
+    /// Everything but removes and the modes of folders. `deferred` takes steps that removes precede.
+    fn forward<W: Write>(
+        &mut self,
+        plan: &Plan,
+        steps: &[u64],
+        folders: &mut Vec<u64>,
+        mut deferred: Option<&mut Vec<u64>>,
+        output: &mut Output<W>,
+    ) -> Result<()> {
+        let mut batch = Batch::default();
+        for &step in steps {
+            let action = plan.action(step)?;
+            if let Some(deferred) = &mut deferred
+                && self.waits_for_removes(&action)
+            {
+                deferred.push(step);
+                continue;
+            }
+            if action.ftype == Ftype::Dir && action.action != Verb::Move {
+                if self.make_folder(&action) {
+                    folders.push(step);
+                    // its entry follows when it has its mode
+                    output.writer.put(&Action { kind: ActionTag::Done, ..action })?;
+                }
+                continue;
+            }
+            // a folder that moves takes along what later steps look at
+            let alone = action.ftype == Ftype::Dir;
+            if alone {
+                self.flush(&mut batch, output)?;
+            }
+            self.add(&mut batch, action);
+            if alone || batch.is_full() {
+                self.flush(&mut batch, output)?;
+            }
+        }
+        self.flush(&mut batch, output)
+    }
+
+    /// Names a failure; the rest of the plan goes on.
+    fn fail(&mut self, path: &SpacePath, cause: &anyhow::Error) {
+        self.failures += 1;
+        self.report.failure(&path.spelled(), &format!("{cause:#}"));
+    }
+}
+
+/// What is told of steps that were carried out.
+struct Output<W: Write> {
+    writer: Writer<W>,
+    queue: Vec<(Vec<Fact>, Option<Action>)>,
+    /// When a file was last touched.
+    touched: Instant,
+}
+
+impl<W: Write> Output<W> {
+    /// A step was carried out.
+    fn done(&mut self, facts: Vec<Fact>, action: Action) {
+        self.touched = Instant::now();
+        self.queue.push((facts, Some(action)));
+    }
+
+    /// A folder of a step that was told already is now complete.
+    fn finished(&mut self, fact: Fact) {
+        self.touched = Instant::now();
+        self.queue.push((vec![fact], None));
+    }
+
+    /// Writes what was done since the last time. First the clock has to move on by a tick: a file
+    /// that still looks the same then cannot be edited later without looking different.
+    fn emit(&mut self, run: &mut Run<'_>) -> Result<()> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        // or the index would outlive the rename that it tells of, when the power fails
+        run.root.sync()?;
+        let tick = run.root.tick();
+        std::thread::sleep((tick + tick / 4).saturating_sub(self.touched.elapsed()));
+        for (facts, action) in std::mem::take(&mut self.queue) {
+            for fact in facts {
+                let entry = run.entry(fact, tick);
+                self.writer.put(&Document::Entry(entry))?;
+            }
+            if let Some(action) = action {
+                self.writer.put(&Action { kind: ActionTag::Done, ..action })?;
+            }
+        }
+        self.writer.flush()
+    }
+}
+
+impl Run<'_> {
+    fn entry(&mut self, fact: Fact, tick: std::time::Duration) -> Entry {
+        let now = SystemTime::now();
+        let local = fact.stat.map(|stat| {
+            let same = self.root.lstat(&fact.path).is_ok_and(|s| s.unchanged(&stat));
+            stat.local(!same || is_racy(&stat, now, tick))
+        });
+        Entry {
+            box_name: self.box_name.to_owned(),
+            path: fact.path,
+            attrs: fact.attrs,
+            present: fact.present,
+            purged: fact.purged,
+            moved: fact.moved,
+            commit: fact.commit.unwrap_or(self.commit),
+            version: fact.version,
+            stamp: self.clock.tick(now),
+            local,
+            extra: Extra::new(),
+        }
+    }
+}

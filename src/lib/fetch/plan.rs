@@ -1,0 +1,156 @@
+//! The plan as a whole, read to its end before anything is touched: a plan cut short must not be
+//! carried out in part, and some dangers show only in the sum.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Options;
+use crate::boxfs::{BoxRoot, STAGING, is_own};
+use crate::path::SpacePath;
+use crate::record::{Action, ActionTag, Ftype, Sha1, Verb};
+use crate::stream::{ErrorRecord, Line, Reader};
+
+/// A pull that would remove more files than this, and more than half, asks first (design section 10.3).
+const MANY: u64 = 20;
+
+/// A file of this box that later steps take content from.
+pub(super) struct Need {
+    /// Its content.
+    pub(super) sha1: Option<Sha1>,
+    /// Steps that still need it.
+    pub(super) uses: u32,
+    /// Whether a step puts something else there.
+    pub(super) refilled: bool,
+}
+
+/// All actions, spooled.
+pub(super) struct Plan {
+    spool: File,
+    /// Where each action of each pass begins; 8 bytes a step.
+    pub(super) forward: Vec<u64>,
+    pub(super) removes: Vec<u64>,
+    pub(super) needs: HashMap<SpacePath, Need>,
+    /// Bytes to come.
+    pub(super) bytes: u64,
+    /// What the planner could not read; passed on.
+    pub(super) errors: Vec<ErrorRecord>,
+    files_removed: u64,
+    last_copies: u64,
+}
+
+impl Plan {
+    /// Reads and checks all actions for the box `box_name`.
+    pub(super) fn load<R: BufRead>(root: &BoxRoot, box_name: &str, input: R, spool: File) -> Result<Self> {
+        let mut plan = Self {
+            spool,
+            forward: Vec::new(),
+            removes: Vec::new(),
+            needs: HashMap::new(),
+            bytes: 0,
+            errors: Vec::new(),
+            files_removed: 0,
+            last_copies: 0,
+        };
+        let mut input = Reader::new(input);
+        let mut offset = 0;
+        let mut writer = BufWriter::new(plan.spool.try_clone()?);
+        while let Some(line) = input.next_line()? {
+            match line {
+                Line::Record { kind, json } if kind == "action" => {
+                    let action: Action = serde_json::from_slice(json).context("not an action")?;
+                    check(&action, box_name).with_context(|| format!("{}", action.path))?;
+                    writer.write_all(json)?;
+                    writer.write_all(b"\n")?;
+                    plan.count(root, &action, offset);
+                    offset += json.len() as u64 + 1;
+                }
+                Line::Error(error) => plan.errors.push(error),
+                Line::Record { .. } => {}
+            }
+        }
+        writer.flush()?;
+        if !plan.needs.is_empty() {
+            for at in 0..plan.forward.len() {
+                let path = plan.action(plan.forward[at])?.path;
+                if let Some(need) = plan.needs.get_mut(&path) {
+                    need.refilled = true;
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn count(&mut self, root: &BoxRoot, action: &Action, offset: u64) {
+        if action.action == Verb::Remove {
+            self.removes.push(offset);
+            if action.ftype != Ftype::Dir {
+                self.files_removed += 1;
+                self.last_copies += u64::from(action.from.is_empty());
+            }
+            return;
+        }
+        self.forward.push(offset);
+        if let (Some(source), true) = (&action.source, matches!(action.action, Verb::Copy | Verb::Move)) {
+            let need = Need { sha1: action.sha1, uses: 0, refilled: false };
+            self.needs.entry(source.clone()).or_insert(need).uses += 1;
+        }
+        if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Replace | Verb::Conflict) && action.ftype == Ftype::File {
+            self.bytes = self.bytes.saturating_add(to_come(root, action));
+        }
+    }
+
+    /// Stops a plan that would remove most of the box, or that does not fit.
+    pub(super) fn guard(&self, root: &BoxRoot, options: &Options<'_>) -> Result<()> {
+        let (files, last) = (self.files_removed, self.last_copies);
+        if !options.gone_ok && files > MANY && files > options.total_files / 2 {
+            bail!("would remove {files} of {} files, {last} of them last copies: nothing done", options.total_files);
+        }
+        let free = root.free()?;
+        if self.bytes > 0 && self.bytes > free.saturating_sub(options.reserve) {
+            bail!("needs {} bytes, {free} free (reserve {})", self.bytes, options.reserve);
+        }
+        Ok(())
+    }
+
+    /// The action at `offset`.
+    pub(super) fn action(&self, offset: u64) -> Result<Action> {
+        let mut file = &self.spool;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut line = Vec::new();
+        BufReader::with_capacity(4096, file).read_until(b'\n', &mut line)?;
+        Ok(serde_json::from_slice(&line)?)
+    }
+}
+
+/// What an action still brings in: not what an interrupted run installed or staged already.
+fn to_come(root: &BoxRoot, action: &Action) -> u64 {
+    let moves_in = action.have.as_ref().is_none_or(|have| have.size != action.size);
+    let there = root.look(&action.path).ok().flatten().is_some_and(|s| s.size == action.size);
+    if moves_in && there {
+        return 0;
+    }
+    let staged = action.sha1.and_then(|sha1| SpacePath::from_relative(format!("{STAGING}/{sha1}").as_bytes()).ok());
+    let staged = staged.and_then(|path| root.look(&path).ok().flatten()).map_or(0, |s| s.size);
+    action.size.saturating_sub(staged)
+}
+
+/// Refuses what is not for this box, or touches what is ltr's own.
+fn check(action: &Action, box_name: &str) -> Result<()> {
+    action.check()?;
+    ensure!(action.kind == ActionTag::Action, "already done");
+    ensure!(action.box_name == box_name, "an action for the box {}, and this is {box_name}", action.box_name);
+    for path in [Some(&action.path), action.source.as_ref(), action.keep.as_ref()].into_iter().flatten() {
+        ensure!(!is_own(path) && !path.is_root(), "{path} is not for actions");
+    }
+    if action.action == Verb::Mkdir {
+        ensure!(action.ftype == Ftype::Dir, "mkdir makes folders");
+    }
+    if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Conflict | Verb::Link) {
+        ensure!(action.ftype != Ftype::Dir, "a folder has no content");
+    }
+    ensure!(action.action != Verb::Link || action.ftype == Ftype::Symlink, "link makes symlinks");
+    Ok(())
+}

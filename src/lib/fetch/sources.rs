@@ -1,0 +1,127 @@
+//! The boxes that content comes from: a folder here, or a folder elsewhere by ssh. Each is asked once
+//! which box it is, and one that does not answer is forgotten for the rest of the run.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Options;
+use super::ssh::{Remote, Transfer};
+use super::staging::Staging;
+use crate::boxfs::BoxRoot;
+use crate::cookie::Cookie;
+use crate::path::SpacePath;
+use crate::record::{Action, Source};
+use crate::report::Report;
+
+/// The boxes of one run, by name and url.
+pub(super) struct Sources<'a> {
+    own: String,
+    my_host: Option<&'a str>,
+    interactive: bool,
+    known: HashMap<(String, String), Known>,
+}
+
+/// What became of the first look at a box.
+#[derive(Clone)]
+pub(super) enum Known {
+    Local(Arc<BoxRoot>),
+    Remote(Arc<Remote>),
+    Gone,
+}
+
+/// How a box can be reached.
+pub(super) enum Reached {
+    Local,
+    Remote,
+    Gone,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(own: &str, options: &Options<'a>) -> Self {
+        Self { own: own.to_owned(), my_host: options.my_host, interactive: options.interactive, known: HashMap::new() }
+    }
+
+    /// Looks for a box, the first time; says once when it is not to be had.
+    pub(super) fn reach(&mut self, source: &Source, report: &mut dyn Report) -> Reached {
+        match self.find(source, report) {
+            Known::Local(_) => Reached::Local,
+            Known::Remote(_) => Reached::Remote,
+            Known::Gone => Reached::Gone,
+        }
+    }
+
+    pub(super) fn find(&mut self, source: &Source, report: &mut dyn Report) -> Known {
+        let key = (source.box_name.clone(), source.url.clone());
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let known = self.look(source).unwrap_or_else(|e| {
+            report.notice(&format!("box {}: {e:#}", source.box_name));
+            Known::Gone
+        });
+        self.known.insert(key, known.clone());
+        known
+    }
+
+    fn look(&self, source: &Source) -> Result<Known> {
+        ensure!(source.box_name != self.own, "is this box itself");
+        if source.url.is_empty() {
+            bail!("has no url");
+        }
+        if let Some(folder) = folder_of(&source.url) {
+            return open_box(&folder, &source.box_name).map(|root| Known::Local(Arc::new(root)));
+        }
+        let remote = Remote::parse(&source.url, self.interactive)?;
+        if self.my_host.is_some_and(|host| remote.is_host(host))
+            && let Ok(root) = open_box(Path::new(remote.path()), &source.box_name)
+        {
+            return Ok(Known::Local(Arc::new(root)));
+        }
+        let cookie = Cookie::parse(&remote.read_cookie()?)?;
+        ensure!(cookie.box_name == source.box_name, "at {} is the box {}", source.url, cookie.box_name);
+        Ok(Known::Remote(Arc::new(remote)))
+    }
+
+    /// The folder of a box that was reached here.
+    pub(super) fn folder(&self, source: &Source) -> Option<Arc<BoxRoot>> {
+        match self.known.get(&(source.box_name.clone(), source.url.clone())) {
+            Some(Known::Local(root)) => Some(Arc::clone(root)),
+            _ => None,
+        }
+    }
+
+    /// Gets files from a box elsewhere: staged, or `None` for each that did not come.
+    pub(super) fn transfer(
+        &mut self,
+        source: &Source,
+        steps: &[(&Action, &SpacePath)],
+        staging: &mut Staging<'_>,
+        report: &mut dyn Report,
+    ) -> Vec<Option<SpacePath>> {
+        let key = (source.box_name.clone(), source.url.clone());
+        let Some(Known::Remote(remote)) = self.known.get(&key).cloned() else { return vec![None; steps.len()] };
+        let mut transfer = Transfer { remote: &remote, box_name: &source.box_name, staging, report };
+        let (staged, alive) = transfer.run(steps);
+        if !alive {
+            self.known.insert(key, Known::Gone);
+        }
+        staged
+    }
+}
+
+/// The folder that a url names, when it names one on this machine.
+fn folder_of(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+/// Opens the folder of a box, and makes sure that it is that box.
+pub(super) fn open_box(folder: &Path, box_name: &str) -> Result<BoxRoot> {
+    let root = BoxRoot::open(folder).with_context(|| format!("{}", folder.display()))?;
+    let cookie = Cookie::read(&root)?;
+    ensure!(cookie.box_name == box_name, "at {} is the box {}", folder.display(), cookie.box_name);
+    Ok(root)
+}

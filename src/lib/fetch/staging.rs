@@ -1,0 +1,242 @@
+//! The staging folder `.ltr-tmp`, in which content waits until it is whole, checked and synced.
+//!
+//! What a name in it means, so that a run after a crash knows what it may throw away:
+//! - `<sha1>`: content on its way in, whole or a beginning of it; ours.
+//! - `<sha1>+N`: the same content once more; ours.
+//! - `l-<sha1>+N`: a symlink on its way in; ours.
+//! - `x-<sha1>-N`: where `<sha1>` changes places with what was there; afterwards the only copy of that.
+//! - `d-<sha1>`: what was displaced, verified, and is the source of a later step.
+//! - `r-<sha1>-N`: a copy about to be removed.
+//! - `rsync-<box>`: what rsync left.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use anyhow::{Context, Result, bail};
+
+use crate::boxfs::{BoxRoot, Kind};
+use crate::hash::{BLOCK, Hasher, hash_path, sha1_of};
+use crate::path::{SpacePath, unescape};
+use crate::record::{Action, Ftype, Sha1};
+
+/// The staging folder of one run.
+pub(super) struct Staging<'a> {
+    root: &'a BoxRoot,
+    folder: SpacePath,
+    next: u64,
+    /// What waits for installation, and so is nobody else's.
+    pending: HashSet<SpacePath>,
+}
+
+/// Where bytes come from: opened at an offset, so that a transfer can be resumed.
+pub(super) trait Origin {
+    /// The bytes from `offset` on.
+    fn open_at(&mut self, offset: u64) -> Result<Box<dyn Read + '_>>;
+    /// The file itself, for file systems that share blocks between files.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+}
+
+impl Origin for File {
+    fn open_at(&mut self, offset: u64) -> Result<Box<dyn Read + '_>> {
+        self.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(self))
+    }
+    fn file(&self) -> Option<&File> {
+        Some(self)
+    }
+}
+
+impl<'a> Staging<'a> {
+    /// Opens the staging folder, making it where it is not there.
+    pub(super) fn open(root: &'a BoxRoot) -> Result<Self> {
+        let folder = root.staging().with_context(|| format!("{}", root.path().display()))?;
+        Ok(Self { root, folder, next: 0, pending: HashSet::new() })
+    }
+
+    /// The box that it is in.
+    pub(super) fn root(&self) -> &'a BoxRoot {
+        self.root
+    }
+
+    /// The folder itself.
+    pub(super) fn folder(&self) -> &SpacePath {
+        &self.folder
+    }
+
+    /// The path of `name` in the staging folder.
+    pub(super) fn at(&self, name: &str) -> io::Result<SpacePath> {
+        self.folder.join(name.as_bytes()).map_err(io::Error::other)
+    }
+
+    /// The names in it.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.root.names(&self.folder)?.into_iter().filter_map(|n| String::from_utf8(n).ok()).collect())
+    }
+
+    /// A name `PREFIX<sha1>SEP<N>` that nothing has yet.
+    pub(super) fn fresh(&mut self, prefix: &str, sha1: Sha1, separator: char) -> io::Result<SpacePath> {
+        loop {
+            self.next += 1;
+            let path = self.at(&format!("{prefix}{sha1}{separator}{}", self.next))?;
+            if self.root.look(&path)?.is_none() {
+                return Ok(path);
+            }
+        }
+    }
+
+    /// Where content of this hash is to be staged: another name while the first waits for its turn.
+    fn place(&mut self, sha1: Sha1) -> io::Result<SpacePath> {
+        let plain = self.at(&sha1.to_string())?;
+        if self.pending.contains(&plain) { self.fresh("", sha1, '+') } else { Ok(plain) }
+    }
+
+    /// What an earlier run, or an earlier step of this one, left whole; not yet taken by another step.
+    pub(super) fn leftover(&self, sha1: Sha1, size: u64) -> io::Result<Option<SpacePath>> {
+        for name in [format!("{sha1}"), format!("d-{sha1}")] {
+            let path = self.at(&name)?;
+            let whole = self.root.look(&path)?.is_some_and(|s| s.kind == Kind::File && s.size == size);
+            if whole && !self.pending.contains(&path) && hash_path(self.root, &path)?.sha1 == sha1 {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives staged content the mode and mtime of the action, and keeps it for its installation.
+    pub(super) fn ready(&mut self, path: SpacePath, action: &Action) -> Result<SpacePath> {
+        set_attributes(self.root, &path, action)?;
+        self.pending.insert(path.clone());
+        Ok(path)
+    }
+
+    /// Staged content has left, or is given up.
+    pub(super) fn release(&mut self, path: &SpacePath) {
+        self.pending.remove(path);
+    }
+
+    /// Stages what a symlink needs: itself.
+    pub(super) fn symlink(&mut self, action: &Action) -> Result<SpacePath> {
+        let target = unescape(action.target.as_deref().context("a symlink has a target")?)?;
+        let sha1 = sha1_of(&target);
+        if action.sha1 != Some(sha1) {
+            bail!("the target is not what its sha1 says");
+        }
+        let path = self.fresh("l-", sha1, '+')?;
+        self.root.symlink(&target, &path)?;
+        self.ready(path, action)
+    }
+
+    /// Copies content in. What an interrupted run left is continued; when that does not give the
+    /// right hash it is thrown away and taken once from the start. `None`: these are other bytes.
+    pub(super) fn fill(&mut self, action: &Action, origin: &mut dyn Origin) -> Result<Option<SpacePath>> {
+        let sha1 = action.sha1.context("a file has a sha1")?;
+        let path = self.place(sha1)?;
+        loop {
+            let (mut file, kept) = self.begin(&path, action.size)?;
+            if copy(&mut file, kept, action.size, origin)? == sha1 {
+                return self.ready(path, action).map(Some);
+            }
+            self.root.unlink(&path)?;
+            if kept == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes a file that another program put into the staging folder. `None`: these are other bytes.
+    pub(super) fn adopt(&mut self, action: &Action, file: &SpacePath) -> Result<Option<SpacePath>> {
+        let sha1 = action.sha1.context("a file has a sha1")?;
+        if hash_path(self.root, file)?.sha1 != sha1 {
+            self.root.unlink(file)?;
+            return Ok(None);
+        }
+        let path = self.place(sha1)?;
+        if self.root.look(&path)?.is_some() {
+            self.root.unlink(&path)?;
+        }
+        self.root.rename_noreplace(file, &path)?;
+        self.ready(path, action).map(Some)
+    }
+
+    /// Opens the staged file, with how many bytes of it are there. One that has another name as well
+    /// is not ours alone any more, and not written to.
+    fn begin(&self, path: &SpacePath, size: u64) -> io::Result<(File, u64)> {
+        if let Some(stat) = self.root.look(path)? {
+            if stat.kind == Kind::File && stat.size <= size && stat.nlink == 1 {
+                let file = self.root.reopen(path);
+                if let Ok(file) = file {
+                    return Ok((file, stat.size));
+                }
+            }
+            self.root.unlink(path)?;
+        }
+        Ok((self.root.create(path)?, 0))
+    }
+}
+
+/// Appends to `file`, which holds the first `kept` bytes, and returns the hash of all.
+fn copy(file: &mut File, kept: u64, size: u64, origin: &mut dyn Origin) -> Result<Sha1> {
+    if kept == 0
+        && let Some(source) = origin.file()
+        && rustix::fs::ioctl_ficlone(&*file, source).is_ok()
+    {
+        return Ok(pump(file, None, size.saturating_add(1))?.0);
+    }
+    file.rewind()?;
+    let (mut hasher, mut total) = pump_into(Hasher::default(), file, None, kept)?;
+    if total < size {
+        let mut reader = origin.open_at(total)?;
+        // one byte more than there should be tells a file that has grown
+        let (h, more) = pump_into(hasher, &mut reader, Some(file), (size - total).saturating_add(1))?;
+        (hasher, total) = (h, total + more);
+        if total < size {
+            bail!("ended after {total} of {size} bytes");
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn pump(reader: &mut dyn Read, writer: Option<&mut File>, limit: u64) -> io::Result<(Sha1, u64)> {
+    let (hasher, total) = pump_into(Hasher::default(), reader, writer, limit)?;
+    Ok((hasher.finish(), total))
+}
+
+/// Hashes up to `limit` bytes, and writes them where there is a writer.
+fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut File>, limit: u64) -> io::Result<(Hasher, u64)> {
+    let mut buffer = vec![0; BLOCK];
+    let mut total = 0;
+    while total < limit {
+        let room = usize::try_from(limit - total).unwrap_or(BLOCK).min(BLOCK);
+        let read = match reader.read(&mut buffer[..room]) {
+            Ok(0) => break,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        hasher.update(&buffer[..read]);
+        if let Some(file) = &mut writer {
+            file.write_all(&buffer[..read])?;
+        }
+        total += read as u64;
+    }
+    Ok((hasher, total))
+}
+
+/// Sets mode and mtime where they are not right already. A file system without modes (FAT refuses
+/// with `EPERM`) cannot express them, which is no failure.
+pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) -> io::Result<()> {
+    let stat = root.lstat(path)?;
+    if action.ftype != Ftype::Symlink
+        && stat.mode != action.mode
+        && let Err(e) = root.chmod(path, action.mode)
+        && !matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+    {
+        return Err(e);
+    }
+    if (stat.mtime, stat.mtime_nsec) != (action.mtime, action.mtime_nsec) {
+        root.set_mtime(path, action.mtime, action.mtime_nsec)?;
+    }
+    Ok(())
+}

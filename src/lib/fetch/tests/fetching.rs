@@ -1,0 +1,166 @@
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+#[test]
+fn content_arrives_with_its_attributes_and_is_told() {
+    let w = World::new();
+    w.write("there/d/a", "hello");
+    let mkdir = json!({"type":"action","action":"mkdir","box":"here","path":"/d","ftype":"dir","mode":"0550","mtime":OLD,
+        "version":{"1f2e3d4c":1}});
+    let ran = w.run(&[mkdir, w.action("fetch", "/d/a", "hello", json!({"extra":1,"commit":17}))]).well();
+    assert_eq!(ran.told(), ["/d/a present", "fetch /d/a", "/d present", "mkdir /d"]);
+    assert_eq!(ran.lines[1]["type"], "done");
+    assert_eq!(ran.lines[1]["extra"], 1);
+    let entry = ran.entry("/d/a");
+    assert_eq!((&entry["commit"], &entry["version"], &entry["mtime"]), (&json!(17), &json!({"1f2e3d4c":3}), &json!(OLD)));
+    assert_eq!(entry["local"]["racy"], false);
+    let meta = fs::metadata(w.at("here/d/a")).unwrap();
+    assert_eq!(
+        (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec(), meta.ino()),
+        (0o640, OLD, 5, entry["local"]["ino"].as_u64().unwrap())
+    );
+    let folder = fs::metadata(w.at("here/d")).unwrap();
+    assert_eq!((folder.mode() & 0o7777, folder.mtime()), (0o550, OLD));
+    assert_eq!(w.files(), ["d/a"]);
+    assert!(!w.at("here/.ltr-tmp").exists());
+    fs::set_permissions(w.at("here/d"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn nothing_is_touched_unless_the_plan_is_whole_and_ours() {
+    let w = World::new();
+    w.write("there/a", "hello");
+    let good = w.action("fetch", "/a", "hello", json!({}));
+    for (field, bad) in [
+        ("box", json!("there")),
+        ("path", json!("/.ltr")),
+        ("path", json!("/d/.LTR-tmp/x")),
+        ("path", json!("/../a")),
+        ("path", json!("/")),
+        ("source", json!("/.ltr")),
+        ("type", json!("done")),
+        ("sha1", Value::Null),
+        ("ftype", json!("dir")),
+    ] {
+        let mut action = good.clone();
+        action[field] = bad.clone();
+        let ran = w.run(&[good.clone(), action]);
+        let passed_by = field == "type";
+        assert_eq!(ran.exit.is_ok(), passed_by, "{field} {bad}");
+        assert_eq!(w.read("here/a").is_some(), passed_by);
+        let _ = fs::remove_file(w.at("here/a"));
+    }
+    assert!(w.run_text(&format!("{good}\n")).exit.unwrap_err().contains("cut short"));
+    assert_eq!(w.files(), [""; 0]);
+}
+
+#[test]
+fn the_next_source_is_tried_and_a_wrong_box_gets_no_read() {
+    let w = World::new();
+    w.write("there/a", "HELLO");
+    w.write("third/x", "hello");
+    w.write("nobox/a", "hello");
+    let from = json!([
+        {"box":"there","url":w.at("nobox").to_str().unwrap(),"path":"/a"},
+        {"box":"there","url":w.at("third").to_str().unwrap(),"path":"/x"},
+        {"box":"stick","url":"","path":"/a"},
+        {"box":"bad","url":"-oProxyCommand=x:/a","path":"/a"},
+        {"box":"there","url":w.at("there").to_str().unwrap(),"path":"/a"},
+        {"box":"third","url":w.at("third").to_str().unwrap(),"path":"/x"},
+    ]);
+    let ran = w.run(&[w.action("fetch", "/a", "hello", json!({"from":from}))]).well();
+    assert_eq!(w.read("here/a").as_deref(), Some("hello"));
+    let notices = ran.report.notices.join("\n");
+    for part in ["no box at", "is the box third", "has no url", "refused as a host", "source changed since its last commit"] {
+        assert!(notices.contains(part), "{part}: {notices}");
+    }
+    let failed = w.run(&[w.action("fetch", "/b", "hello", json!({"from":[{"box":"stick","url":"","path":"/a"}]}))]);
+    assert_eq!(failed.failure(), "/b: could not be had from stick");
+}
+
+#[test]
+fn what_is_there_already_is_adopted() {
+    let w = World::new();
+    w.write("here/a", "hello");
+    let ran = w.run(&[w.action("fetch", "/a", "hello", json!({"from":[]}))]).well();
+    assert_eq!(ran.told(), ["/a present", "fetch /a"]);
+    assert_eq!(fs::metadata(w.at("here/a")).unwrap().mtime(), OLD);
+}
+
+#[test]
+fn links_are_made_and_checked() {
+    let w = World::new();
+    let link =
+        |target: &str, of: &str| w.action("link", "/l", of, json!({"ftype":"symlink","target":target,"size":of.len(),"from":[]}));
+    assert_eq!(w.run(&[link("other", "a/b")]).failure(), "/l: the target is not what its sha1 says");
+    w.run(&[link("a/b", "a/b")]).well();
+    assert_eq!(fs::read_link(w.at("here/l")).unwrap(), Path::new("a/b"));
+    assert_eq!(fs::symlink_metadata(w.at("here/l")).unwrap().mtime(), OLD);
+    let again = w.run(&[link("a/b", "a/b")]).well();
+    assert_eq!(again.told(), ["/l present", "link /l"]);
+    assert_eq!(w.files(), ["l"]);
+}
+
+#[test]
+fn the_same_content_may_go_to_many_places() {
+    let w = World::new();
+    w.write("there/a", "hello");
+    let from = json!([{"box":"there","url":w.at("there").to_str().unwrap(),"path":"/a"}]);
+    let plan: Vec<_> = ["/a", "/b", "/c"].iter().map(|p| w.action("fetch", p, "hello", json!({"from":from}))).collect();
+    w.run(&plan).well();
+    assert_eq!(w.files(), ["a", "b", "c"]);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_folder_or_below_a_symlink_is_left() {
+    let w = World::new();
+    w.write("there/d/a", "hello");
+    w.write("outside/a", "theirs");
+    w.write("here/d", "a file");
+    let fetch = w.action("fetch", "/d/a", "hello", json!({}));
+    assert_eq!(w.run(std::slice::from_ref(&fetch)).failure(), "/d/a: a file is in the way of a folder");
+    fs::remove_file(w.at("here/d")).unwrap();
+    std::os::unix::fs::symlink("../outside", w.at("here/d")).unwrap();
+    assert_eq!(w.run(&[fetch]).failure(), "/d/a: a symlink is in the way");
+    assert_eq!(w.read("outside/a").as_deref(), Some("theirs"));
+    fs::create_dir(w.at("here/e")).unwrap();
+    assert_eq!(w.run(&[w.action("fetch", "/e", "hello", json!({}))]).failure(), "/e: a folder is in the way");
+}
+
+#[test]
+fn a_nested_box_is_its_own_business() {
+    let w = World::new();
+    w.write("there/d/e/a", "hello");
+    w.write("here/d/.ltr", "x/nested");
+    w.write("here/d/e/a", "theirs");
+    let fetch = w.action("fetch", "/d/e/a", "hello", json!({}));
+    assert_eq!(w.run(&[fetch]).failure(), "/d/e/a: /d is another box");
+    let purge = w.action("remove", "/d/e/a", "theirs", json!({"have":World::have("theirs"),"purged":true}));
+    assert_eq!(w.run(&[purge]).failure(), "/d/e/a: /d is another box");
+    assert_eq!(w.read("here/d/e/a").as_deref(), Some("theirs"));
+    assert_eq!(w.run(&[w.action("fetch", "/no/a", "hello", json!({}))]).failure(), "/no/a: its folder is not there");
+}
+
+#[test]
+fn room_is_checked_first() {
+    let mut w = World::new();
+    w.write("there/a", "hello");
+    w.reserve = u64::MAX;
+    let error = w.run(&[w.action("fetch", "/a", "hello", json!({}))]).exit.unwrap_err();
+    assert!(error.starts_with("needs 5 bytes, ") && error.contains("(reserve "), "{error}");
+    assert_eq!(w.files(), [""; 0]);
+}
+
+#[test]
+fn touch_sets_mode_and_time_of_what_is_right() {
+    let w = World::new();
+    w.write("here/a", "hello");
+    let touch = w.action("touch", "/a", "hello", json!({"have":World::have("hello")}));
+    w.run(std::slice::from_ref(&touch)).well();
+    assert_eq!(fs::metadata(w.at("here/a")).unwrap().mode() & 0o7777, 0o640);
+    w.write("here/a", "edited");
+    let ran = w.run(&[touch]).well();
+    assert_eq!(ran.report.notices, ["/a: modified since the last commit: left alone"]);
+    assert_eq!(ran.told(), [""; 0]);
+}

@@ -1,0 +1,169 @@
+//! The rules of design section 10, each on real folders.
+
+mod conflicts;
+mod crashes;
+mod fetching;
+mod moves;
+mod removing;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::hash::sha1_of;
+use crate::report::Collected;
+use crate::stamp::Stamp;
+
+pub(super) const OLD: i64 = 1_295_303_519;
+
+/// Two boxes, `here` and `there`, side by side.
+pub(super) struct World {
+    dir: tempfile::TempDir,
+    pub(super) gone_ok: bool,
+    pub(super) total_files: u64,
+    pub(super) reserve: u64,
+    pub(super) trusted: bool,
+}
+
+/// What a run left behind.
+pub(super) struct Ran {
+    pub(super) lines: Vec<Value>,
+    pub(super) exit: Result<Exit, String>,
+    pub(super) report: Collected,
+}
+
+impl Ran {
+    /// `path present|absent` of each entry, `VERB path` of each step done, in order.
+    pub(super) fn told(&self) -> Vec<String> {
+        let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
+        self.lines
+            .iter()
+            .map(|line| match line["type"].as_str() {
+                Some("entry") => {
+                    format!("{} {}", text(line, "path"), if line["present"] == true { "present" } else { "absent" })
+                }
+                _ => format!("{} {}", text(line, "action"), text(line, "path")),
+            })
+            .collect()
+    }
+
+    pub(super) fn entry(&self, path: &str) -> &Value {
+        self.lines.iter().rfind(|l| l["type"] == "entry" && l["path"] == path).unwrap()
+    }
+
+    /// Everything went well.
+    pub(super) fn well(self) -> Self {
+        assert_eq!(self.report.failures, []);
+        assert_eq!(self.exit, Ok(Exit::Done), "{:?}", self.report);
+        self
+    }
+
+    /// The only failure.
+    pub(super) fn failure(&self) -> String {
+        assert_eq!((&self.exit, self.report.failures.len()), (&Ok(Exit::Part), 1), "{:?}", self.report);
+        format!("{}: {}", self.report.failures[0].0, self.report.failures[0].1)
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["here", "there", "third"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join(".ltr"), format!("../index/{name}\n")).unwrap();
+        }
+        Self { dir, gone_ok: false, total_files: 100, reserve: 0, trusted: false }
+    }
+
+    pub(super) fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    pub(super) fn write(&self, path: &str, text: &str) {
+        let at = self.at(path);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(&at, text).unwrap();
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    pub(super) fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.at(path)).ok()
+    }
+
+    /// Every file of `here` but its cookie, the staging folder included.
+    pub(super) fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        list(&self.at("here"), &self.at("here"), &mut files);
+        files.retain(|f| f != ".ltr");
+        files.sort();
+        files
+    }
+
+    pub(super) fn run(&self, actions: &[Value]) -> Ran {
+        let mut input: String = actions.iter().map(|a| format!("{a}\n")).collect();
+        input.push_str(&format!("{}\n", json!({"type":"end","count":actions.len(),"errors":0})));
+        self.run_text(&input)
+    }
+
+    pub(super) fn run_text(&self, input: &str) -> Ran {
+        let root = BoxRoot::open(&self.at("here")).unwrap();
+        let (mut output, mut report) = (Vec::new(), Collected::default());
+        let mut clock = Clock::new(7, Stamp::default());
+        let mut me = Me { clock: &mut clock, actor: 0xaaaa_aaaa, commit: 16 };
+        let options = Options {
+            gone_ok: self.gone_ok,
+            total_files: self.total_files,
+            reserve: self.reserve,
+            my_host: None,
+            interactive: false,
+            trusted: &|_, _| self.trusted,
+        };
+        let spool = tempfile::tempfile().unwrap();
+        let exit = fetch(&root, input.as_bytes(), &mut output, spool, &mut me, &options, &mut report);
+        let mut lines: Vec<Value> = output.split(|&b| b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
+        if exit.is_ok() {
+            assert_eq!(lines.pop().unwrap()["type"], "end");
+        }
+        for line in lines.iter().filter(|l| l["type"] == "entry") {
+            Document::from_json(line.to_string().as_bytes()).unwrap();
+        }
+        Ran { lines, exit: exit.map_err(|e| format!("{e:#}")), report }
+    }
+
+    /// An action on a file with the content `text`, which `there` holds at the same path.
+    pub(super) fn action(&self, verb: &str, path: &str, text: &str, more: Value) -> Value {
+        let mut action = json!({
+            "type":"action","action":verb,"box":"here","path":path,"ftype":"file","size":text.len(),
+            "mtime":OLD,"mtime_nsec":5,"mode":"0640","sha1":sha1_of(text.as_bytes()),"mime":"text/plain",
+            "version":{"1f2e3d4c":3},
+            "from":[{"box":"there","url":self.at("there").to_str().unwrap(),"path":path}],
+        });
+        let Value::Object(more) = more else { panic!("an object") };
+        action.as_object_mut().unwrap().extend(more);
+        action
+    }
+
+    /// The `have` of a file with this content.
+    pub(super) fn have(text: &str) -> Value {
+        json!({"ftype":"file","size":text.len(),"sha1":sha1_of(text.as_bytes()),"mode":"0644"})
+    }
+}
+
+fn list(root: &Path, folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.symlink_metadata().unwrap().is_dir() {
+            list(root, &path, files);
+        } else {
+            files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// The hash of `text` as it is spelled.
+pub(super) fn hex(text: &str) -> String {
+    sha1_of(text.as_bytes()).to_string()
+}

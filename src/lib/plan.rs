@@ -1,0 +1,413 @@
+//! The plan: what a pull would do to one box, as a pure function of the index.
+//!
+//! Every action names what the index says is there now, what will be there, and who holds it, so that
+//! its executor can check each of them before a byte is touched.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, json};
+
+use crate::exit::Exit;
+use crate::fetch::names::conflict_name;
+use crate::index::groups::{Group, Row};
+use crate::index::sqlite::{BoxId, BoxInfo, Boxes, Sqlite};
+use crate::path::SpacePath;
+use crate::reach::{Cost, Reach};
+use crate::record::{Action, ActionTag, Attrs, Entry, Fields, Ftype, Source, Verb, Was};
+use crate::resolve::{Decision, Heads, decide};
+use crate::stream::Writer;
+use crate::version::Version;
+use crate::wants::{Intent, Wants};
+
+/// What to plan.
+pub struct Request<'a> {
+    /// The box that is to change.
+    pub box_name: String,
+    /// Only at or below these paths; empty: everywhere.
+    pub under: Vec<SpacePath>,
+    /// Only from these boxes; empty: from any.
+    pub from: Vec<String>,
+    /// The way to a box.
+    pub reach: &'a dyn Fn(&BoxInfo) -> Reach,
+}
+
+/// Writes the actions that a pull would carry out, and the trailer.
+///
+/// # Errors
+/// The index cannot be read or has no such box, or the output cannot be written.
+pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Result<Exit> {
+    // without it every content is looked for in every row; a read-only index has to do without
+    let _ = index.index_contents();
+    let boxes = index.boxes()?;
+    let me = boxes.by_name(&request.box_name).with_context(|| format!("no box {} in this index", request.box_name))?.id;
+    let ways = boxes.all.iter().map(|info| (info.id, (request.reach)(info))).collect();
+    let mincopies = index.space()?.as_ref().and_then(|s| s.number("mincopies")).unwrap_or(1);
+    let wants = index.wants(&boxes, &request.box_name)?;
+    let writer = Writer::new(output);
+    let mut planner =
+        Planner { index, boxes, me, request, ways, mincopies, wants, parents: Vec::new(), made: BTreeSet::new(), writer };
+    let everywhere = [SpacePath::root()];
+    let mut starts = if request.under.is_empty() { everywhere.to_vec() } else { request.under.clone() };
+    starts.sort();
+    for (at, start) in starts.iter().enumerate() {
+        if starts[..at].iter().any(|outer| start.is_within(outer)) {
+            continue;
+        }
+        planner.parents_of(start)?;
+        let mut groups = index.groups(start);
+        while let Some(group) = groups.next()? {
+            planner.at(&group)?;
+        }
+    }
+    Ok(Exit::of_failures(planner.writer.end(Map::new())?))
+}
+
+struct Planner<'a, W: Write> {
+    index: &'a Sqlite,
+    boxes: Boxes,
+    me: BoxId,
+    request: &'a Request<'a>,
+    ways: Vec<(BoxId, Reach)>,
+    mincopies: u64,
+    wants: Wants<'a>,
+    /// Folders above the current path that the box lacks and does not want for themselves: made when
+    /// something in them is wanted.
+    parents: Vec<(SpacePath, Row)>,
+    /// Folders that the plan makes: a move may need one ahead of its place.
+    made: BTreeSet<SpacePath>,
+    writer: Writer<W>,
+}
+
+impl<W: Write> Planner<'_, W> {
+    fn counts(&self, id: BoxId) -> bool {
+        self.boxes.counts(id)
+    }
+
+    fn at(&mut self, group: &Group) -> Result<()> {
+        let own = group.of(self.me).filter(|r| r.present);
+        let ftype = own.or(group.rows.first()).map_or(Ftype::File, |r| r.ftype);
+        let intent = self.wants.at(&group.path, ftype)?;
+        self.parents.retain(|(folder, _)| group.path.is_within(folder));
+        let boxes = &self.boxes;
+        let decision = decide(&group.rows, self.me, &intent, |id| boxes.counts(id));
+        match (decision, own) {
+            (Decision::Fetch { head }, _) => self.fetch(group, head),
+            (Decision::Update { head }, Some(own)) => self.change(Verb::Replace, group, head, own),
+            (Decision::Touch { head }, Some(own)) => self.change(Verb::Touch, group, head, own),
+            (Decision::Conflict { head }, Some(own)) => self.conflict(group, head, own),
+            (Decision::Purge { head }, Some(own)) => self.purge(group, head, own),
+            (Decision::Unwanted { head }, Some(own)) => self.unwanted(group, head, own),
+            _ => self.remember_folder(group, own),
+        }
+    }
+
+    /// A folder that is not wanted for itself may yet be needed for what is in it.
+    fn remember_folder(&mut self, group: &Group, own: Option<&Row>) -> Result<()> {
+        if own.is_none()
+            && let Some(head) = Heads::of(&group.rows, |id| self.counts(id)).winner()
+            && head.ftype == Ftype::Dir
+            && !head.purged
+        {
+            self.parents.push((group.path.clone(), head.clone()));
+        }
+        Ok(())
+    }
+
+    /// The folders above the place where a partial plan begins.
+    fn parents_of(&mut self, start: &SpacePath) -> Result<()> {
+        let mut above = Vec::new();
+        let mut folder = start.parent();
+        while let Some(path) = folder.filter(|p| !p.is_root()) {
+            folder = path.parent();
+            above.push(path);
+        }
+        for path in above.into_iter().rev() {
+            let group = self.index.group(&path)?;
+            self.remember_folder(&group, group.of(self.me).filter(|r| r.present))?;
+        }
+        Ok(())
+    }
+
+    fn make_parents(&mut self) -> Result<()> {
+        for (path, head) in std::mem::take(&mut self.parents) {
+            if self.made.insert(path.clone()) {
+                let action = self.action(Verb::Mkdir, &path, &head)?;
+                self.writer.put(&action)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders that a move needs, which may stand later in the plan or not be wanted at all.
+    fn make_parents_of_move(&mut self, target: &SpacePath) -> Result<()> {
+        let parents = std::mem::take(&mut self.parents);
+        self.parents_of(target)?;
+        self.make_parents()?;
+        self.parents = parents;
+        Ok(())
+    }
+
+    fn fetch(&mut self, group: &Group, head: &Row) -> Result<()> {
+        let verb = match head.ftype {
+            Ftype::Dir => Verb::Mkdir,
+            Ftype::Symlink => Verb::Link,
+            Ftype::File => Verb::Fetch,
+        };
+        if head.ftype == Ftype::Dir && !self.made.insert(group.path.clone()) {
+            return Ok(());
+        }
+        let mut action = self.action(verb, &group.path, head)?;
+        if verb != Verb::Mkdir {
+            match self.own_copy(group, head)? {
+                OwnCopy::Moves => return Ok(()),
+                OwnCopy::At(path) if verb == Verb::Fetch => {
+                    action.action = Verb::Copy;
+                    action.source = Some(path);
+                }
+                OwnCopy::At(_) | OwnCopy::None => {}
+            }
+            action.from = self.sources(group, head)?;
+        }
+        let named = !self.request.from.is_empty();
+        if named && action.action == Verb::Fetch && action.from.is_empty() {
+            return Ok(());
+        }
+        self.make_parents()?;
+        self.writer.put(&action)
+    }
+
+    fn change(&mut self, verb: Verb, group: &Group, head: &Row, own: &Row) -> Result<()> {
+        let mut action = self.action(verb, &group.path, head)?;
+        action.have = Some(was(own));
+        if verb == Verb::Replace && head.ftype == Ftype::File {
+            action.from = self.sources(group, head)?;
+            if let OwnCopy::At(path) = self.own_copy(group, head)? {
+                action.source = Some(path);
+            }
+            if !self.request.from.is_empty() && action.from.is_empty() && action.source.is_none() {
+                return Ok(());
+            }
+        }
+        self.writer.put(&action)
+    }
+
+    /// Only a box that holds a loser joins vectors: it has seen both edits.
+    fn conflict(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
+        let mut action = self.action(Verb::Conflict, &group.path, head)?;
+        let sha1 = own.sha1.context("a folder never loses a conflict")?;
+        action.keep = Some(conflict_name(&group.path, own.mtime.0, sha1));
+        action.have = Some(was(own));
+        action.from = self.sources(group, head)?;
+        action.version.join(&own.version);
+        if !self.request.from.is_empty() && head.ftype == Ftype::File && action.from.is_empty() {
+            return Ok(());
+        }
+        self.writer.put(&action)
+    }
+
+    fn purge(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
+        if let Some(target) = self.move_target(group, head, own)? {
+            return self.move_to(&target, group, head, own);
+        }
+        let mut action = self.removal(group, own)?;
+        action.version = head.version.clone();
+        action.purged = true;
+        self.writer.put(&action)
+    }
+
+    fn move_to(&mut self, target: &Group, group: &Group, purge: &Row, own: &Row) -> Result<()> {
+        let boxes = &self.boxes;
+        let heads = Heads::of(&target.rows, |id| boxes.counts(id));
+        let head = heads.winner().context("a move has a target")?;
+        self.make_parents_of_move(&target.path)?;
+        let mut action = self.action(Verb::Move, &target.path, head)?;
+        action.source = Some(group.path.clone());
+        action.from = self.sources(target, head)?;
+        action.have = None;
+        action.extra.insert("source_version".to_owned(), json!(purge.version));
+        action.extra.insert("source_have".to_owned(), json!(was(own)));
+        self.writer.put(&action)
+    }
+
+    /// Where this box's copy of something renamed elsewhere goes: the new name, unless this box has
+    /// something there or is told by name not to want it. A copy follows its file even out of the
+    /// folders that the box wants: a rename elsewhere removes nothing here.
+    fn move_target(&self, group: &Group, purge: &Row, own: &Row) -> Result<Option<Group>> {
+        if own.ftype == Ftype::Dir {
+            return Ok(None);
+        }
+        let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(None) };
+        let Some(path) = self.index.entry(&info.name, &group.path)?.and_then(|e| e.moved) else { return Ok(None) };
+        let target = self.index.group(&path)?;
+        let boxes = &self.boxes;
+        let Some(head) = Heads::of(&target.rows, |id| boxes.counts(id)).winner() else { return Ok(None) };
+        let free = !target.of(self.me).is_some_and(|r| r.present);
+        let skipped = self.intent_of(self.me, &path, head.ftype)?.skipped().is_some();
+        let follows = free && !skipped && !head.purged && head.content() == own.content();
+        Ok(follows.then_some(target))
+    }
+
+    fn unwanted(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
+        let mut action = self.removal(group, own)?;
+        if own.ftype != Ftype::Dir {
+            action.mincopies = Some(self.mincopies);
+            action.from = self.keepers(head)?;
+            (action.sha1, action.size) = (head.sha1, head.size);
+        }
+        self.writer.put(&action)
+    }
+
+    /// Other boxes whose copies of this content stay where they are.
+    fn keepers(&self, head: &Row) -> Result<Vec<Source>> {
+        let Some(sha1) = head.sha1 else { return Ok(Vec::new()) };
+        let mut keepers = Vec::new();
+        for (path, row) in self.index.holders(head.ftype, sha1)? {
+            if row.box_id != self.me && self.counts(row.box_id) && self.stays(&path, &row)? {
+                keepers.push((path, row.box_id));
+            }
+        }
+        Ok(self.by_cost(keepers))
+    }
+
+    /// Whether the box that has `row` at `path` is not about to lose it.
+    fn stays(&self, path: &SpacePath, row: &Row) -> Result<bool> {
+        let group = self.index.group(path)?;
+        let intent = self.intent_of(row.box_id, path, row.ftype)?;
+        let decision = decide(&group.rows, row.box_id, &intent, |id| self.counts(id));
+        Ok(matches!(decision, Decision::Nothing | Decision::Touch { .. }))
+    }
+
+    fn intent_of(&self, id: BoxId, path: &SpacePath, ftype: Ftype) -> Result<Intent> {
+        let info = self.boxes.by_id(id).context("the index is damaged: a row of no box")?;
+        let mut marks = Vec::new();
+        let mut folder = Some(path.clone());
+        while let Some(here) = folder {
+            marks.extend(self.index.marks_at(&here)?.into_iter().filter(|m| m.box_name == info.name));
+            folder = here.parent();
+        }
+        marks.reverse();
+        let mut marks = marks.into_iter();
+        let policy = info.fields.as_ref().map(Fields::policy).unwrap_or_default();
+        Wants::new(policy, Box::new(move || Ok(marks.next()))).at(path, ftype)
+    }
+
+    /// Another path of this box with the content that is wanted at `group`.
+    fn own_copy(&self, group: &Group, head: &Row) -> Result<OwnCopy> {
+        if self.moves_here(group)? {
+            return Ok(OwnCopy::Moves);
+        }
+        let Some(sha1) = head.sha1.filter(|_| head.size > 0) else { return Ok(OwnCopy::None) };
+        let holders = self.index.holders(head.ftype, sha1)?;
+        let own = holders.into_iter().find(|(path, row)| row.box_id == self.me && *path != group.path);
+        Ok(own.map_or(OwnCopy::None, |(path, _)| OwnCopy::At(path)))
+    }
+
+    /// Whether the plan moves something of this box to `group`.
+    fn moves_here(&self, group: &Group) -> Result<bool> {
+        for path in self.index.moved_to(&group.path)? {
+            let there = self.index.group(&path)?;
+            let Some(own) = there.of(self.me).filter(|r| r.present) else { continue };
+            let intent = Intent { wanted: true, mark: None };
+            if let Decision::Purge { head: purge } = decide(&there.rows, self.me, &intent, |id| self.counts(id))
+                && self.move_target(&there, purge, own)?.is_some_and(|target| target.path == group.path)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Who holds the content, cheapest first; at the same path before others.
+    fn sources(&self, group: &Group, head: &Row) -> Result<Vec<Source>> {
+        let usable =
+            |row: &Row| row.box_id != self.me && row.present && !row.purged && self.counts(row.box_id) && self.is_asked(row);
+        let here = group.rows.iter().filter(|r| usable(r) && r.content() == head.content());
+        let mut found: Vec<(SpacePath, BoxId)> = here.map(|r| (group.path.clone(), r.box_id)).collect();
+        if let Some(sha1) = head.sha1.filter(|_| head.size > 0) {
+            for (path, row) in self.index.holders(head.ftype, sha1)? {
+                if usable(&row) && !found.iter().any(|f| f.1 == row.box_id) {
+                    found.push((path, row.box_id));
+                }
+            }
+        }
+        Ok(self.by_cost(found))
+    }
+
+    fn is_asked(&self, row: &Row) -> bool {
+        let from = &self.request.from;
+        from.is_empty() || self.boxes.by_id(row.box_id).is_some_and(|b| from.contains(&b.name))
+    }
+
+    fn by_cost(&self, found: Vec<(SpacePath, BoxId)>) -> Vec<Source> {
+        let mut sources: Vec<(Cost, Source)> = found
+            .into_iter()
+            .filter_map(|(path, id)| {
+                let info = self.boxes.by_id(id)?;
+                let way = self.ways.iter().find(|w| w.0 == id).map(|w| w.1.clone())?;
+                Some((way.cost, Source { box_name: info.name.clone(), url: way.url, path }))
+            })
+            .collect();
+        sources.sort_by_key(|s| s.0);
+        sources.into_iter().map(|s| s.1).collect()
+    }
+
+    /// An action that makes `path` what `head` says.
+    fn action(&self, verb: Verb, path: &SpacePath, head: &Row) -> Result<Action> {
+        let full = self.full(head, path)?;
+        Ok(new_action(verb, &self.request.box_name, path, &full.attrs, head.version.clone()))
+    }
+
+    /// An action that removes this box's copy: described by what is there.
+    fn removal(&self, group: &Group, own: &Row) -> Result<Action> {
+        let full = self.full(own, &group.path)?;
+        let mut action = new_action(Verb::Remove, &self.request.box_name, &group.path, &full.attrs, own.version.clone());
+        action.have = Some(was(own));
+        Ok(action)
+    }
+
+    fn full(&self, row: &Row, path: &SpacePath) -> Result<Entry> {
+        let info = self.boxes.by_id(row.box_id).context("the index is damaged: a row of no box")?;
+        self.index.entry(&info.name, path)?.with_context(|| format!("{path}: changed while the plan was made; run it again"))
+    }
+}
+
+/// Whether this box has a wanted content somewhere else.
+enum OwnCopy {
+    /// No.
+    None,
+    /// It is about to be moved here.
+    Moves,
+    /// At this path.
+    At(SpacePath),
+}
+
+fn was(row: &Row) -> Was {
+    Was { ftype: row.ftype, size: row.size, sha1: row.sha1, mode: row.mode }
+}
+
+fn new_action(verb: Verb, box_name: &str, path: &SpacePath, attrs: &Attrs, version: Version) -> Action {
+    Action {
+        kind: ActionTag::Action,
+        action: verb,
+        box_name: box_name.to_owned(),
+        path: path.clone(),
+        ftype: attrs.ftype,
+        size: attrs.size,
+        mtime: attrs.mtime,
+        mtime_nsec: attrs.mtime_nsec,
+        mode: attrs.mode,
+        sha1: attrs.sha1,
+        mime: attrs.mime.clone(),
+        target: attrs.target.clone(),
+        version,
+        have: None,
+        source: None,
+        from: Vec::new(),
+        keep: None,
+        purged: false,
+        mincopies: None,
+        extra: Map::new(),
+    }
+}

@@ -1,0 +1,200 @@
+//! Programs on other machines, run by ssh.
+//!
+//! A host is never an option (`--` stands before it, and [`Remote`] refuses a leading `-`), and a word
+//! is never more than one word of the shell there. What goes wrong is told apart by ssh's exit status:
+//! 255 is ssh's own, whose words are on stderr by then, and 127 is a shell that found no such program.
+
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+
+use crate::exit::Exit;
+use crate::space::Remote;
+
+/// How long a program that has nobody to talk to any more may take to end: 100 looks, 20 ms apart.
+const LOOKS: (u32, Duration) = (100, Duration::from_millis(20));
+
+/// How to call ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    program: Vec<String>,
+    batch: bool,
+}
+
+impl Ssh {
+    /// `program` is a command line such as `ssh -F config`, split as a shell does; `batch`: nobody is
+    /// there to be asked for a password.
+    ///
+    /// # Errors
+    /// `program` is empty or has an open quote.
+    pub fn new(program: &str, batch: bool) -> Result<Self> {
+        let words = shlex::split(program).filter(|words| !words.is_empty());
+        Ok(Self { program: words.with_context(|| format!("not a command line: {program}"))?, batch })
+    }
+
+    /// The command that runs `words` on `remote`'s machine, each as one word.
+    ///
+    /// # Errors
+    /// A word has a NUL.
+    pub fn command(&self, remote: &Remote, words: &[String]) -> Result<Command> {
+        let line = shlex::try_join(words.iter().map(String::as_str)).map_err(|_| anyhow!("NUL in a word for {}", remote.host))?;
+        let [program, options @ ..] = self.program.as_slice() else { bail!("no ssh program") };
+        let mut command = Command::new(program);
+        command.args(options).arg("-T");
+        if let Some(port) = remote.port {
+            command.arg("-p").arg(port.to_string());
+        }
+        if self.batch {
+            command.arg("-oBatchMode=yes");
+        }
+        // without the second, a laptop that was closed meanwhile would be waited for all night
+        command.args(["-oConnectTimeout=10", "-oServerAliveInterval=15", "--"]);
+        // ssh wants an IPv6 address without the brackets that a url needs
+        command.arg(remote.host.replace(['[', ']'], "")).arg(line);
+        Ok(command)
+    }
+
+    /// Starts `words` on `remote`'s machine. Its output is to be read from here; its input comes from
+    /// here where `input` says so, and else is empty.
+    ///
+    /// # Errors
+    /// There is no ssh, or a word has a NUL.
+    pub fn start(&self, remote: &Remote, words: &[String], input: bool) -> Result<Session> {
+        ensure!(!words.is_empty(), "nothing to run on {}", remote.host);
+        let mut command = self.command(remote, words)?;
+        command.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", self.program[0]))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        Ok(Session { child, host: remote.host.clone(), program: words[0].clone(), stdin, stdout })
+    }
+}
+
+/// A program that runs on another machine. It is ended when this is dropped.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    host: String,
+    program: String,
+    /// Its input; until it is taken.
+    pub stdin: Option<ChildStdin>,
+    /// Its output; until it is taken.
+    pub stdout: Option<ChildStdout>,
+}
+
+impl Session {
+    /// The machine, as it was named.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Waits for the end of a program whose output was read to its trailer.
+    ///
+    /// # Errors
+    /// It did nothing, or was not heard of any more.
+    pub fn finish(mut self) -> Result<Exit> {
+        self.stdin = None;
+        let status = self.child.wait().with_context(|| self.host.clone())?;
+        match status.code() {
+            Some(0) => Ok(Exit::Done),
+            Some(1) => Ok(Exit::Part),
+            Some(255) => bail!("{}: the connection was lost", self.host),
+            _ => bail!("{}: {} failed there ({status})", self.host, self.program),
+        }
+    }
+
+    /// Ends a program whose output could not be read further than `lines` lines because of `error`;
+    /// returns its exit status, where it is ltr's own, and the error as a person should read it.
+    pub fn explain(mut self, error: Error, lines: u64) -> (Option<i32>, Error) {
+        (self.stdin, self.stdout) = (None, None);
+        let code = self.settle().and_then(|status| status.code());
+        let host = &self.host;
+        let foreign = lines == 1 && error.chain().any(|cause| cause.is::<serde_json::Error>());
+        let text = match code {
+            Some(127) => format!("{host}: no ltr there ({}: command not found)", self.program),
+            _ if foreign => return (None, anyhow!("{host}: {error}; does the login shell there print something?")),
+            Some(255) if lines == 0 => format!("{host} does not answer"),
+            Some(255) => format!("{host}: the connection was lost"),
+            Some(code) if code != 0 && lines == 0 => format!("{host}: {} failed there (exit status {code})", self.program),
+            _ => return (code, error.context(self.host.clone())),
+        };
+        (code, anyhow!(text))
+    }
+
+    /// The status with which the program ends on its own, if it does soon.
+    fn settle(&mut self) -> Option<ExitStatus> {
+        for _ in 0..LOOKS.0 {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(LOOKS.1);
+        }
+        None
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // both do nothing to a child that was waited for
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(text: &str) -> Remote {
+        Remote::parse(text).unwrap().unwrap()
+    }
+
+    fn words(command: &Command) -> Vec<String> {
+        let all = std::iter::once(command.get_program()).chain(command.get_args());
+        all.map(|word| word.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_word_stays_one_word() {
+        let nasty = ["ltr-x", "/a b", "it's", "$(id)", "a\nb", "-n", "", "`id`", "\\", "ä;*"].map(str::to_owned);
+        let ssh = Ssh::new("ssh -F 'my config'", true).unwrap();
+        let line = words(&ssh.command(&remote("ssh://t@[::1]:2222/x"), &nasty).unwrap());
+        let (command, options) = line.split_last().unwrap();
+        assert_eq!(options[..3], ["ssh", "-F", "my config"]);
+        assert!(options.contains(&"-oBatchMode=yes".to_owned()));
+        assert!(options.windows(2).any(|w| w == ["-p", "2222"]));
+        assert_eq!(options[options.len() - 2..], ["--", "t@::1"]);
+        assert_eq!(shlex::split(command).unwrap(), nasty);
+        let shell = Command::new("sh").arg("-c").arg(format!("printf '%s|' {command}")).output().unwrap();
+        assert_eq!(String::from_utf8(shell.stdout).unwrap(), nasty.map(|w| w + "|").concat());
+        assert!(ssh.command(&remote("h:/x"), &["a\0b".to_owned()]).is_err());
+        assert!(Ssh::new("", true).is_err() && Ssh::new("ssh 'x", true).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_program_is_told_apart() {
+        let said = |script: &str, lines: u64, error: Error| {
+            let ssh = Ssh::new(&format!("sh -c '{script}'"), false).unwrap();
+            let session = ssh.start(&remote("h:/x"), &["ltr-x".to_owned()], false).unwrap();
+            format!("{:#}", session.explain(error, lines).1)
+        };
+        let json = || serde_json::from_str::<u8>("hello").map_err(Error::from).context("line 1 is not a record").unwrap_err();
+        assert_eq!(said("exit 127", 0, anyhow!("cut")), "h: no ltr there (ltr-x: command not found)");
+        assert_eq!(said("exit 255", 0, anyhow!("cut")), "h does not answer");
+        assert_eq!(said("exit 255", 9, anyhow!("cut")), "h: the connection was lost");
+        assert_eq!(said("exit 3", 0, anyhow!("cut")), "h: ltr-x failed there (exit status 3)");
+        assert_eq!(said("exit 0", 4, anyhow!("cut")), "h: cut");
+        assert_eq!(said("exit 0", 1, json()), "h: line 1 is not a record; does the login shell there print something?");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_its_session() {
+        let ssh = Ssh::new("sh -c 'exec sleep 600'", false).unwrap();
+        let session = ssh.start(&remote("h:/x"), &["ltr-x".to_owned()], true).unwrap();
+        let process = format!("/proc/{}", session.child.id());
+        assert!(std::fs::metadata(&process).is_ok());
+        drop(session);
+        assert!(std::fs::metadata(&process).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! Gossip: two indexes of a space tell each other what they know.
+//!
+//! How far one index has read another is kept in the one that reads, next to the documents: whatever
+//! happens to either file, the checkpoint is never ahead of what is there. It moves only after the
+//! last document of a visit is on disk, so a sync that is interrupted anywhere reads some documents
+//! again and misses none.
+
+pub mod get;
+pub mod put;
+mod remote;
+pub mod sink;
+#[cfg(test)]
+mod tests;
+pub mod through;
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::Map;
+
+use crate::exit::Exit;
+use crate::index::changes::Checkpoint;
+use crate::index::sqlite::{Access, Sqlite};
+use crate::index::{Index, Origin};
+use crate::record::Document;
+use crate::report::{Report, Unit};
+use crate::sources::SourceRecord;
+use crate::space::{Remote, Space};
+use crate::ssh::Ssh;
+use crate::stream::Writer;
+use remote::Peer;
+use sink::{BATCH, Sink, Tally, uuid};
+
+/// How to sync.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only from the first to the second.
+    pub one_way: bool,
+    /// A folder for throw-away copies of what would be written: a dry run.
+    pub scratch: Option<PathBuf>,
+    /// How to reach other machines.
+    pub ssh: Ssh,
+}
+
+/// One direction of a sync, in the words of CouchDB's replication history. A record of the type `sync`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Replication {
+    /// Where documents were read.
+    pub source: String,
+    /// Where they were written.
+    pub target: String,
+    /// Whether everything new in the source is in the target now.
+    pub ok: bool,
+    /// Documents that were read: those that changed since the last sync.
+    pub docs_read: u64,
+    /// Those that the target did not have.
+    pub docs_written: u64,
+    /// Those that it refused.
+    pub doc_write_failures: u64,
+    /// When the first was read, RFC 3339.
+    pub start_time: String,
+    /// When the last was on disk.
+    pub end_time: String,
+    /// Where the next sync reads on.
+    pub source_last_seq: String,
+    /// Nothing was written: a dry run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dryrun: bool,
+}
+
+impl Replication {
+    fn new(source: &Space, target: &Space, options: &Options) -> Self {
+        let dryrun = options.scratch.is_some();
+        Self { source: source.to_string(), target: target.to_string(), start_time: now(), dryrun, ..Self::default() }
+    }
+
+    fn count(&mut self, tally: &Tally) {
+        (self.docs_read, self.docs_written, self.doc_write_failures) = (tally.read(), tally.written, tally.failures);
+    }
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string()
+}
+
+/// Merges the index `a` into `b`, and then (unless `one_way`) `b` into `a`. At least one of them is a
+/// file on this machine; the other machine's documents are read before any are sent there.
+///
+/// Writes one record of the type `sync` for each direction.
+///
+/// # Errors
+/// They are of two spaces, one cannot be read or written, or does not answer; nothing was written then.
+pub fn sync(a: &Space, b: &Space, options: &Options, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
+    let mut visit = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    if !visit.pair(a, b)? {
+        visit.report.notice(&format!("{a} and {b} are the same index"));
+    }
+    Ok(Exit::of_failures(visit.writer.end(Map::new())?))
+}
+
+/// Merges the index `here` with that of every source, or (`one_way`) every source's into it. A source
+/// that fails is reported, and the others are gone on with.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn sync_sources(
+    here: &Space,
+    sources: &[SourceRecord],
+    options: &Options,
+    output: impl Write,
+    report: &mut dyn Report,
+) -> Result<Exit> {
+    let mut visit = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    let mut failures = 0;
+    let mut spaces: Vec<&str> = sources.iter().filter_map(|s| s.space.as_deref()).collect();
+    spaces.sort_unstable();
+    spaces.dedup();
+    for text in spaces {
+        let space = Space::parse(text, Path::new("/"))?;
+        visit.wrote = false;
+        let merged = if options.one_way { visit.pair(&space, here) } else { visit.pair(here, &space) };
+        if let Err(error) = merged {
+            failures += 1;
+            visit.report.failure(text, &format!("{error:#}"));
+        }
+    }
+    Ok(Exit::of_failures(failures + visit.writer.end(Map::new())?))
+}
+
+fn same_file(a: &Path, b: &Path) -> Result<bool> {
+    let id = |path: &Path| {
+        let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;
+        anyhow::Ok((meta.dev(), meta.ino()))
+    };
+    Ok(id(a)? == id(b)?)
+}
+
+/// One sync of two indexes.
+struct Visitor<'a, W: Write> {
+    writer: Writer<W>,
+    options: &'a Options,
+    report: &'a mut dyn Report,
+    /// An earlier direction has written something, so that a later error leaves a part done.
+    wrote: bool,
+}
+
+impl<W: Write> Visitor<'_, W> {
+    /// Returns whether they are two.
+    fn pair(&mut self, a: &Space, b: &Space) -> Result<bool> {
+        match (a, b) {
+            (Space::File(from), Space::File(to)) if same_file(from, to)? => return Ok(false),
+            (Space::File(from), Space::File(to)) => self.files((a, from), (b, to))?,
+            (Space::File(here), Space::Ssh(there)) => self.with_remote((a, here), (b, there), true)?,
+            (Space::Ssh(there), Space::File(here)) => self.with_remote((b, here), (a, there), false)?,
+            (Space::Ssh(_), Space::Ssh(_)) => bail!("{a} and {b} are both elsewhere: sync each with an index on this machine"),
+            (Space::Http(_), _) | (_, Space::Http(_)) => bail!("spaces kept in CouchDB are not supported yet"),
+        }
+        Ok(true)
+    }
+
+    fn files(&mut self, (a, from): (&Space, &Path), (b, to): (&Space, &Path)) -> Result<()> {
+        // with one direction the source is only read, so that its disk may be read-only
+        let access = if self.options.one_way || self.options.scratch.is_some() { Access::Read } else { Access::Write };
+        let mut from = Sqlite::open(from, access)?;
+        let mut to = Sqlite::open(to, if self.options.scratch.is_some() { Access::Read } else { Access::Write })?;
+        same_space((a, uuid(&from)?.as_deref()), (b, uuid(&to)?.as_deref()))?;
+        let there = self.direction((a, b), |record, scratch, report| local(&from, &mut to, None, scratch, record, report))?;
+        if self.options.one_way {
+            return Ok(());
+        }
+        let Some(there) = there else { return Ok(()) };
+        let echo = self.echo(&to, from.peer(to.id())?.0.as_deref(), &there)?;
+        let Some(back) =
+            self.direction((b, a), |record, scratch, report| local(&to, &mut from, echo.as_deref(), scratch, record, report))?
+        else {
+            return Ok(());
+        };
+        if let Some(last) = self.echo(&from, to.peer(from.id())?.0.as_deref(), &back)? {
+            to.skip_echo(from.id(), &last)?;
+        }
+        Ok(())
+    }
+
+    /// `push_only` when there is one direction: the index here is the first.
+    fn with_remote(&mut self, (a, here): (&Space, &Path), (b, there): (&Space, &Remote), here_first: bool) -> Result<()> {
+        let push_only = self.options.one_way && here_first;
+        let dry = self.options.scratch.is_some();
+        let mut index = Sqlite::open(here, if push_only || dry { Access::Read } else { Access::Write })?;
+        let peer = Peer { ssh: &self.options.ssh, remote: there, dry };
+        let mut pulled = Tally::default();
+        if !push_only {
+            let all = self.direction((b, a), |record, scratch, report| peer.pull(&mut index, scratch, record, report))?;
+            let Some(tally) = all else { return Ok(()) };
+            pulled = tally;
+        }
+        if self.options.one_way && !push_only {
+            return Ok(());
+        }
+        let mut reply = None;
+        self.direction((a, b), |record, _, report| {
+            let pulled = (!push_only && !dry).then_some(&pulled);
+            let (tally, end) = peer.push(&index, pulled, record, report)?;
+            reply = Some(end);
+            Ok(tally)
+        })?;
+        if let (Some(reply), false) = (reply, push_only || dry) {
+            reply.skip_echo(&mut index)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one direction and writes its record. `None` when it was cut short with a part done, which
+    /// has been reported.
+    fn direction(
+        &mut self,
+        (source, target): (&Space, &Space),
+        run: impl FnOnce(&mut Replication, Option<PathBuf>, &mut dyn Report) -> Result<Tally>,
+    ) -> Result<Option<Tally>> {
+        let mut record = Replication::new(source, target, self.options);
+        let result = run(&mut record, self.options.scratch.clone(), self.report);
+        record.end_time = now();
+        self.wrote |= record.docs_written > 0;
+        record.ok = result.is_ok() && record.doc_write_failures == 0;
+        let done = match result {
+            Ok(tally) => Some(tally),
+            Err(error) if self.wrote => {
+                self.report.failure(&format!("{source} to {target}"), &format!("{error:#}"));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        self.writer.put(&crate::stream::Tagged { kind: "sync", record: &record })?;
+        self.writer.flush()?;
+        Ok(done)
+    }
+
+    /// Where a reader who had read `index` up to `known` can go on, when all that was written since is
+    /// what came from that reader itself.
+    fn echo(&self, index: &Sqlite, known: Option<&str>, written: &Tally) -> Result<Option<String>> {
+        if self.options.scratch.is_some() { Ok(None) } else { after_echo(index, known, written) }
+    }
+}
+
+/// See [`Visitor::echo`].
+fn after_echo(index: &Sqlite, known: Option<&str>, written: &Tally) -> Result<Option<String>> {
+    let seq = match known {
+        Some(text) if index.honours(text)? => text.parse::<Checkpoint>()?.seq,
+        _ => 0,
+    };
+    match written.right_after(seq) {
+        Some(last) => index.checkpoint_at(last),
+        None => Ok(None),
+    }
+}
+
+/// Reads what is new in `from`, since `start` or the last sync, into `to`.
+fn local(
+    from: &Sqlite,
+    to: &mut Sqlite,
+    start: Option<&str>,
+    scratch: Option<PathBuf>,
+    record: &mut Replication,
+    report: &mut dyn Report,
+) -> Result<Tally> {
+    let known = to.peer(from.id())?.0;
+    let mut sink = Sink::new(to, Origin::Elsewhere, true, scratch)?;
+    if let Some(space) = from.space()? {
+        sink.admit(&Document::Space(space))?;
+    }
+    let mut batch = Vec::with_capacity(BATCH);
+    let result = from.changes(start.or(known.as_deref()), &mut |document| {
+        sink.admit(&document)?;
+        batch.push(document);
+        if batch.len() >= BATCH {
+            sink.put(&batch)?;
+            batch.clear();
+            report.progress(sink.tally.read(), 0, Unit::Documents);
+        }
+        Ok(())
+    });
+    // documents are facts of their own: those before an error stay
+    let rest = sink.put(&batch);
+    record.count(&sink.tally);
+    let checkpoint = result?;
+    rest?;
+    if !sink.is_dry() {
+        let tally = sink.tally;
+        to.set_peer(from.id(), Some(&checkpoint), None)?;
+        record.source_last_seq = checkpoint;
+        return Ok(tally);
+    }
+    record.source_last_seq = checkpoint;
+    Ok(sink.tally)
+}
+
+/// Refuses two spaces before anything is written to either.
+fn same_space((a, here): (&Space, Option<&str>), (b, there): (&Space, Option<&str>)) -> Result<()> {
+    match (here, there) {
+        (Some(here), Some(there)) if here != there => {
+            bail!("two spaces do not merge: {a} has the uuid {here}, {b} has {there}")
+        }
+        _ => Ok(()),
+    }
+}

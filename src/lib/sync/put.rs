@@ -1,0 +1,373 @@
+//! A stream of documents into an index, and what became of each.
+//!
+//! Documents are facts of their own, so what came before a stream was cut short is kept; only a sync's
+//! checkpoint waits for the trailer. An outcome is told only after its transaction is on disk.
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::sink::{BATCH, Sink, Tally, uuid};
+use crate::exit::Exit;
+use crate::index::changes::Checkpoint;
+use crate::index::sqlite::Sqlite;
+use crate::index::{Origin, Outcome};
+use crate::path::SpacePath;
+use crate::record::{Document, Other, Sha1, check_box_name};
+use crate::report::{Report, Unit};
+use crate::stream::{ErrorRecord, Line, Reader, Writer};
+
+/// A batch is written when it has this many bytes, or is this old when the next line comes.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_AGE: Duration = Duration::from_secs(1);
+
+/// How to put.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The documents are another index's: their local facts are not believed.
+    pub elsewhere: bool,
+    /// They are another index's changes: the space's document comes first, a `ready` record tells
+    /// where to begin, and the checkpoint in the trailer is remembered. Implies `elsewhere`.
+    pub sync: bool,
+    /// No outcomes, only errors and the trailer.
+    pub quiet: bool,
+    /// A folder for a throw-away copy of the index, which is written in its place: a dry run.
+    pub scratch: Option<PathBuf>,
+}
+
+impl Options {
+    /// The arguments of ltr-index-put that ask for the same.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let all = [
+            (self.elsewhere, "--from-elsewhere"),
+            (self.sync, "--sync"),
+            (self.quiet, "--quiet"),
+            (self.scratch.is_some(), "--dryrun"),
+        ];
+        all.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned()).collect()
+    }
+}
+
+/// What an index that takes part in a sync says first: a record of the type `ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ready {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// Its id.
+    pub(super) index: String,
+    /// Its space, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uuid: Option<String>,
+    /// How far it has read other indexes.
+    #[serde(default)]
+    pub(super) pulled: Vec<String>,
+}
+
+/// Puts the documents of the stream `input` into `index`, and writes a `put` record about each.
+///
+/// Records that are no documents are passed through, except `verified` ones, which are kept here.
+/// The trailer counts `written`, `unchanged` and `older`, names the index, and has the `first` and
+/// `last` sequence number that were issued, with the `checkpoint` after the last.
+///
+/// # Errors
+/// Another space, an index that cannot be written, or a stream of which nothing could be used.
+pub fn put_stream(
+    index: &mut Sqlite,
+    input: impl BufRead,
+    output: impl Write,
+    options: &Options,
+    report: &mut dyn Report,
+) -> Result<Exit> {
+    let mut put = Put::new(index, output, options)?;
+    if options.sync {
+        put.ready()?;
+    }
+    let mut reader = Reader::new(input);
+    if let Err(Stop::Cut(error) | Stop::Failed(error)) = put.run(&mut reader, report) {
+        if put.sink.tally.written == 0 {
+            return Err(error);
+        }
+        report.failure("stdin", &format!("{error:#}"));
+        return Ok(Exit::Part);
+    }
+    if options.sync
+        && let Some(end) = reader.end()
+    {
+        put.remember(&end.extra)?;
+    }
+    put.end()
+}
+
+/// Why a stream was not put to its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It could not be read further.
+    Cut(Error),
+    /// It could not be written, or must not.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+/// A record of the type `put`: what became of a document.
+#[derive(Serialize)]
+struct Told {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "_id")]
+    id: String,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<SpacePath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renamed: Option<SpacePath>,
+}
+
+/// A record of the type `verified`: a box was seen to hold a content.
+#[derive(Deserialize)]
+struct Verified {
+    #[serde(rename = "box")]
+    box_name: String,
+    sha1: Sha1,
+    ms: u64,
+}
+
+/// What is written about a line once its batch is on disk.
+enum Pending {
+    Told(Told),
+    Raw(Vec<u8>),
+    Error(ErrorRecord),
+}
+
+/// A stream on its way into an index.
+pub(super) struct Put<'a, W: Write> {
+    pub(super) sink: Sink<'a>,
+    origin: Origin,
+    quiet: bool,
+    /// `None` once its reader has gone: the documents are put all the same.
+    output: Option<Writer<W>>,
+    documents: Vec<Document>,
+    verified: Vec<Verified>,
+    pending: Vec<Pending>,
+    bytes: usize,
+    since: Option<Instant>,
+    errors: u64,
+    /// The first document was that of the space, and no news.
+    pub(super) only_greeted: bool,
+}
+
+impl<'a, W: Write> Put<'a, W> {
+    pub(super) fn new(index: &'a mut Sqlite, output: W, options: &Options) -> Result<Self> {
+        let origin = if options.elsewhere || options.sync { Origin::Elsewhere } else { Origin::Here };
+        Ok(Self {
+            sink: Sink::new(index, origin, options.sync, options.scratch.clone())?,
+            origin,
+            quiet: options.quiet,
+            output: Some(Writer::new(output)),
+            documents: Vec::new(),
+            verified: Vec::new(),
+            pending: Vec::new(),
+            bytes: 0,
+            since: None,
+            errors: 0,
+            only_greeted: false,
+        })
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        let index = self.sink.index();
+        let ready =
+            Ready { kind: "ready".to_owned(), index: format!("{:08x}", index.id()), uuid: uuid(index)?, pulled: index.pulled()? };
+        self.write(|writer| writer.put(&ready))?;
+        self.write(Writer::flush)
+    }
+
+    /// Puts everything up to the trailer.
+    pub(super) fn run<R: BufRead>(&mut self, reader: &mut Reader<R>, report: &mut dyn Report) -> Result<(), Stop> {
+        loop {
+            let number = reader.line_number() + 1;
+            let line = match reader.next_line() {
+                Ok(line) => line,
+                Err(error) => {
+                    self.commit(report)?;
+                    return Err(Stop::Cut(error));
+                }
+            };
+            match line {
+                Some(Line::Record { kind, json }) => self.take(&kind, json, number, report)?,
+                Some(Line::Error(record)) => {
+                    self.errors += 1;
+                    self.pending.push(Pending::Error(record));
+                }
+                None => return Ok(self.commit(report)?),
+            }
+            if self.is_due() {
+                self.commit(report)?;
+            }
+        }
+    }
+
+    fn take(&mut self, kind: &str, json: &[u8], number: u64, report: &mut dyn Report) -> Result<()> {
+        self.bytes += json.len();
+        self.since.get_or_insert_with(Instant::now);
+        match read(kind, json) {
+            Ok(Record::Document(document)) => {
+                self.sink.admit(&document)?;
+                if !self.quiet {
+                    self.pending.push(Pending::Told(told(&document)));
+                }
+                self.documents.push(document);
+            }
+            Ok(Record::Verified(seen)) => self.verified.push(seen),
+            Ok(Record::Foreign) if self.quiet => {}
+            Ok(Record::Foreign) => self.pending.push(Pending::Raw(json.to_vec())),
+            Err(error) => {
+                let (subject, cause) = (format!("line {number}"), format!("{error:#}"));
+                report.failure(&subject, &cause);
+                self.sink.tally.failures += 1;
+                self.errors += 1;
+                self.pending.push(Pending::Error(ErrorRecord { path: subject, error: cause }));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        let old = self.since.is_some_and(|since| since.elapsed() >= BATCH_AGE);
+        self.pending.len() >= BATCH || self.documents.len() >= BATCH || self.bytes >= BATCH_BYTES || old
+    }
+
+    /// Writes what has gathered, and tells what became of it.
+    fn commit(&mut self, report: &mut dyn Report) -> Result<()> {
+        let first = self.sink.tally == Tally::default();
+        let outcomes = self.sink.put(&self.documents)?;
+        if first && let (Some(Document::Space(_)), Some(outcome)) = (self.documents.first(), outcomes.first()) {
+            self.only_greeted = *outcome != Outcome::Written;
+        }
+        if self.origin == Origin::Here && !self.sink.is_dry() && !self.verified.is_empty() {
+            let seen = self.verified.iter().map(|v| (v.box_name.as_str(), v.sha1, v.ms));
+            self.sink.index().set_all_verified(seen)?;
+        }
+        let mut outcomes = outcomes.into_iter();
+        for pending in std::mem::take(&mut self.pending) {
+            match pending {
+                Pending::Told(told) => {
+                    let outcome = outcomes.next().map_or("", Outcome::word);
+                    self.write(|writer| writer.put(&Told { outcome, ..told }))?;
+                }
+                Pending::Raw(json) => self.write(|writer| writer.put_raw(&json))?,
+                Pending::Error(record) => self.write(|writer| writer.put_error(&record))?,
+            }
+        }
+        self.write(Writer::flush)?;
+        self.documents.clear();
+        self.verified.clear();
+        (self.bytes, self.since) = (0, None);
+        report.progress(self.sink.tally.read(), 0, Unit::Documents);
+        Ok(())
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Writer<W>) -> Result<()>) -> Result<()> {
+        let Some(writer) = &mut self.output else { return Ok(()) };
+        match write(writer) {
+            Err(error) if has_gone(&error) => {
+                self.output = None;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Remembers how far the other index has been read, when that is what its trailer says: everything
+    /// after `since` came, and everything up to `since` was here before.
+    pub(super) fn remember(&mut self, extra: &Map<String, Value>) -> Result<()> {
+        let text = |key: &str| extra.get(key).and_then(Value::as_str);
+        let Some(checkpoint) = text("checkpoint") else { return Ok(()) };
+        let peer = checkpoint.parse::<Checkpoint>()?.index;
+        let whole = self.errors == 0 && !self.sink.is_dry() && peer != self.sink.index().id();
+        if !whole {
+            return Ok(());
+        }
+        let (pulled, _) = self.sink.index().peer(peer)?;
+        if text("since").is_none() || text("since") == pulled.as_deref() {
+            self.sink.index().set_peer(peer, Some(checkpoint), None)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the trailer.
+    fn end(mut self) -> Result<Exit> {
+        let tally = self.sink.tally.clone();
+        let index = self.sink.index();
+        let mut extra = Map::new();
+        extra.insert("index".to_owned(), format!("{:08x}", index.id()).into());
+        for (key, count) in [("written", tally.written), ("unchanged", tally.unchanged), ("older", tally.older)] {
+            extra.insert(key.to_owned(), count.into());
+        }
+        if let (Some((first, last)), false) = (tally.issued, self.sink.is_dry()) {
+            extra.insert("first".to_owned(), first.into());
+            extra.insert("last".to_owned(), last.into());
+            if let Some(checkpoint) = self.sink.index().checkpoint_at(last)? {
+                extra.insert("checkpoint".to_owned(), checkpoint.into());
+            }
+        }
+        if let Some(writer) = self.output {
+            match writer.end(extra) {
+                Err(error) if has_gone(&error) => {}
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(Exit::of_failures(self.errors))
+    }
+}
+
+fn has_gone(error: &Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn told(document: &Document) -> Told {
+    let (path, local) = match document {
+        Document::Entry(e) => (Some(e.path.clone()), e.local.clone()),
+        Document::Mark(m) => (Some(m.path.clone()), None),
+        _ => (None, None),
+    };
+    let (status, renamed) = local.map_or((None, None), |l| (l.status, l.renamed));
+    Told { kind: "put", id: document.id(), outcome: "", path, status, renamed }
+}
+
+/// What a line is to an index.
+#[allow(clippy::large_enum_variant, reason = "nearly all are documents")]
+enum Record {
+    Document(Document),
+    Verified(Verified),
+    Foreign,
+}
+
+fn read(kind: &str, json: &[u8]) -> Result<Record> {
+    match kind {
+        "entry" | "mark" | "space" | "box" => Ok(Record::Document(Document::from_json(json)?)),
+        "verified" => {
+            let seen: Verified = serde_json::from_slice(json).context("verified")?;
+            check_box_name(&seen.box_name)?;
+            ensure!(i64::try_from(seen.ms).is_ok(), "ms out of range");
+            Ok(Record::Verified(seen))
+        }
+        _ => {
+            let map: Map<String, Value> = serde_json::from_slice(json)?;
+            let document = map.contains_key("_id") && map.contains_key("stamp");
+            Ok(if document { Record::Document(Document::Other(Other::from_map(map)?)) } else { Record::Foreign })
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The same plumbing on another machine: its streams pass through here, checked line by line.
+
+use std::io::{BufReader, Read, Write};
+
+use anyhow::{Context, Result};
+
+use super::get::Query;
+use super::put::Options;
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::space::Remote;
+use crate::ssh::{Session, Ssh};
+use crate::stream::{Line, Reader, Writer};
+
+/// The words that run `program` with `options` on `remote`'s index there.
+pub(super) fn words(program: &str, options: Vec<String>, remote: &Remote) -> Vec<String> {
+    let mut words = vec![program.to_owned()];
+    words.extend(options);
+    // a path is absolute, so no option
+    words.push(remote.path.clone());
+    words
+}
+
+/// [`super::get::get`] on another machine.
+///
+/// # Errors
+/// It does not answer, has no ltr or no such index, or what it says is cut short or no stream.
+pub fn get_remote(ssh: &Ssh, remote: &Remote, query: &Query, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
+    let session = ssh.start(remote, &words("ltr-index-get", query.words(), remote), false)?;
+    pass(session, output, report)
+}
+
+/// [`super::put::put_stream`] on another machine.
+///
+/// # Errors
+/// As [`get_remote`].
+pub fn put_remote(
+    ssh: &Ssh,
+    remote: &Remote,
+    options: &Options,
+    mut input: impl Read + Send + 'static,
+    output: impl Write,
+    report: &mut dyn Report,
+) -> Result<Exit> {
+    let mut session = ssh.start(remote, &words("ltr-index-put", options.words(), remote), true)?;
+    let mut there = session.stdin.take().context("no pipe to ssh")?;
+    // not joined: when the other side ends early, nobody waits for the rest of the input; and why it
+    // ended is told by its own output and exit status, not by the pipe that broke
+    std::thread::spawn(move || std::io::copy(&mut input, &mut there));
+    pass(session, output, report)
+}
+
+/// Copies what a session says, up to its trailer.
+fn pass(mut session: Session, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
+    let mut reader = Reader::new(BufReader::new(session.stdout.take().context("no pipe from ssh")?));
+    let mut writer = Writer::new(output);
+    loop {
+        match reader.next_line() {
+            Ok(Some(Line::Record { json, .. })) => writer.put_raw(json)?,
+            Ok(Some(Line::Error(record))) => writer.put_error(&record)?,
+            Ok(None) => break,
+            Err(error) => {
+                writer.flush()?;
+                let lines = reader.line_number();
+                drop(reader);
+                let host = session.host().to_owned();
+                let (code, error) = session.explain(error, lines);
+                if code == Some(1) {
+                    report.failure(&host, "done in part");
+                    return Ok(Exit::Part);
+                }
+                return Err(error);
+            }
+        }
+    }
+    let extra = reader.end().map(|end| end.extra.clone()).unwrap_or_default();
+    let errors = writer.end(extra)?;
+    Ok(session.finish()?.max(Exit::of_failures(errors)))
+}

@@ -1,0 +1,105 @@
+//! A private sshd on a loopback port, so that what goes over ssh is tested over ssh.
+//!
+//! It runs as whoever runs the tests and lets them in with a key of its own. It is ended by its process
+//! id when it is dropped.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fmt::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running sshd.
+pub struct Sshd {
+    dir: tempfile::TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Sshd {
+    /// Starts one whose sessions find programs in `path`, the folder of the built binaries before the
+    /// system's. `None` where no sshd is installed; a test then says so and ends.
+    pub fn start(path: &str) -> Option<Self> {
+        let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"].map(Path::new).into_iter().find(|p| p.exists())?;
+        // sshd, run as root, insists on its folder for privilege separation
+        let _ = std::fs::create_dir_all("/run/sshd");
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["host", "user"] {
+            let key = dir.path().join(name);
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap();
+            assert!(made.success());
+        }
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut started = Self::serve(sshd, dir.path(), port, path);
+            if wait_for(port, &mut started) {
+                return Some(Self { dir, port, child: started });
+            }
+            // somebody else took the port meanwhile
+            let _ = started.kill();
+            let _ = started.wait();
+        }
+        panic!("sshd does not start: {}", std::fs::read_to_string(dir.path().join("log")).unwrap_or_default());
+    }
+
+    fn serve(sshd: &Path, dir: &Path, port: u16, path: &str) -> Child {
+        let at = |name: &str| dir.join(name).display().to_string();
+        let mut conf = String::new();
+        writeln!(conf, "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nPidFile none", at("host")).unwrap();
+        writeln!(conf, "AuthorizedKeysFile {}\nStrictModes no\nUsePAM no", at("user.pub")).unwrap();
+        writeln!(conf, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no").unwrap();
+        writeln!(conf, "MaxStartups 100\nSetEnv \"PATH={path}\"").unwrap();
+        std::fs::write(dir.join("sshd.conf"), conf).unwrap();
+        let mut config = String::new();
+        writeln!(config, "Host *\n  Port {port}\n  HostName 127.0.0.1\n  IdentityFile {}\n  IdentitiesOnly yes", at("user"))
+            .unwrap();
+        writeln!(config, "  UserKnownHostsFile {}\n  StrictHostKeyChecking accept-new\n  LogLevel ERROR", at("known")).unwrap();
+        std::fs::write(dir.join("config"), config).unwrap();
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let mut command = Command::new(sshd);
+        command.args(["-D", "-e", "-f"]).arg(dir.join("sshd.conf"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    /// The value of `LTR_SSH` with which every host name leads here.
+    pub fn ssh(&self) -> String {
+        shlex::try_join(["ssh", "-F", self.config().to_str().unwrap()]).unwrap()
+    }
+
+    /// The ssh configuration file with which every host name leads here.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+fn wait_for(port: u16, child: &mut Child) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder of the built binaries, before the system's.
+pub fn path_of(binary: &str) -> String {
+    format!("{}:/usr/local/bin:/usr/bin:/bin", Path::new(binary).parent().unwrap().display())
+}

@@ -1,0 +1,371 @@
+//! Boxes that change in every way, and what pulls make of it: all converge, and no byte is lost.
+
+mod common;
+
+use common::{TestBox, World, sync};
+use litter::record::Want;
+
+/// A file of the space that every box has.
+fn settled<const N: usize>(world: &World, names: [(&str, &str); N]) -> [TestBox; N] {
+    let boxes = world.boxes(names);
+    boxes[0].write_at("sub/a", "one", 1_000_000_000).write_at("b", "two", 1_000_000_001);
+    boxes[0].commit();
+    for other in &boxes[1..] {
+        other.pull();
+        assert!(other.failures().is_empty());
+    }
+    boxes
+}
+
+#[test]
+fn the_documented_session() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "complete")]);
+    a.write_at("subdir1/a.tgz", "archive", 1_295_303_519).write("subdir1/notes.html", "<p>").chmod("subdir1/notes.html", 0o600);
+    std::os::unix::fs::symlink("subdir1/a.tgz", a.at("link")).unwrap();
+    assert_eq!(a.status(), ["N  /link", "N  /subdir1", "N  /subdir1/a.tgz", "N  /subdir1/notes.html"]);
+    assert_eq!(a.commit(), ["N  /link", "N  /subdir1", "N  /subdir1/a.tgz", "N  /subdir1/notes.html"]);
+    assert!(a.status().is_empty());
+    assert_eq!(b.status(), ["w  /link", "w  /subdir1"]);
+    assert_eq!(b.pull(), ["mkdir /subdir1", "link /link", "fetch /subdir1/a.tgz", "fetch /subdir1/notes.html"]);
+    assert!(b.status().is_empty() && b.pull().is_empty());
+    assert_eq!(a.tree(), b.tree());
+    assert!(b.failures().is_empty());
+}
+
+#[test]
+fn an_edit_travels_and_an_older_one_does_not_come_back() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.write("b", "edited");
+    assert_eq!(b.status(), ["M  /b"]);
+    b.commit();
+    assert_eq!(a.status(), ["U  /b"]);
+    assert_eq!(a.pull(), ["replace /b"]);
+    assert_eq!(a.tree(), b.tree());
+    assert!(a.pull().is_empty() && b.pull().is_empty());
+}
+
+#[test]
+fn an_edit_that_keeps_size_and_mtime_is_seen() {
+    let world = World::new();
+    let [a, _] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write_at("b", "TWO", 1_000_000_001);
+    assert_eq!(a.status(), ["M  /b"]);
+    // an older mtime would be a restored backup; the same one is an edit
+    a.commit();
+    assert!(a.status().is_empty());
+}
+
+#[test]
+fn a_touched_file_makes_no_version() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.touch("b", 1_500_000_000);
+    assert!(a.status().is_empty());
+    assert!(a.commit().is_empty());
+    assert!(b.pull().is_empty());
+    a.chmod("b", 0o640);
+    assert_eq!(a.commit(), ["M  /b"]);
+    assert_eq!(b.pull(), ["touch /b"]);
+    assert_eq!(a.tree(), b.tree());
+}
+
+#[test]
+fn a_discarded_copy_stays_in_the_space() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.rm("b");
+    assert_eq!(b.status(), ["D  /b"]);
+    // deleted and not committed: left alone
+    assert!(b.pull().is_empty() && !b.exists("b"));
+    assert_eq!(b.commit(), ["D  /b"]);
+    assert!(b.status().is_empty() && b.pull().is_empty());
+    assert_eq!(a.read("b"), "two");
+    b.mark("/b", Want::Want);
+    assert_eq!(b.status(), ["W  /b"]);
+    assert_eq!(b.pull(), ["fetch /b"]);
+    a.rm("b");
+    a.commit();
+    b.rm("b");
+    assert_eq!(b.status(), ["L  /b"]);
+}
+
+#[test]
+fn a_rename_is_followed_by_a_move() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mv("sub/a", "new/place");
+    assert_eq!(a.status(), ["N  /new", "R  /sub/a -> /new/place"]);
+    assert_eq!(a.commit(), ["N  /new", "R  /sub/a -> /new/place"]);
+    assert_eq!(b.pull(), ["mkdir /new", "move /sub/a /new/place"]);
+    assert_eq!(a.tree(), b.tree());
+    assert!(b.status().is_empty() && b.pull().is_empty() && a.pull().is_empty());
+}
+
+#[test]
+fn a_renamed_folder_takes_all_along() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write("sub/twin1", "same").write("sub/twin2", "same").write("sub/empty", "").write("sub/deep/x", "deep");
+    a.commit();
+    b.pull();
+    a.mv("sub", "moved");
+    let letters = a.commit();
+    assert!(letters.iter().all(|l| l.starts_with("R  /sub")), "{letters:?}");
+    let done = b.pull();
+    assert!(done.iter().all(|s| !s.starts_with("fetch")), "{done:?}");
+    assert_eq!(a.tree(), b.tree());
+    assert!(b.pull().is_empty() && a.pull().is_empty());
+}
+
+#[test]
+fn an_edit_survives_a_rename_elsewhere() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.write("b", "edited");
+    b.commit();
+    a.mv("b", "c");
+    a.commit();
+    for _ in 0..3 {
+        a.pull();
+        b.pull();
+    }
+    assert_eq!(a.tree(), b.tree());
+    assert_eq!(a.contents(), ["edited", "one", "two"]);
+}
+
+#[test]
+fn the_same_content_is_copied_within_the_box() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write("copy", "two");
+    a.commit();
+    assert_eq!(b.pull(), ["copy /b /copy"]);
+    assert_eq!(a.tree(), b.tree());
+}
+
+#[test]
+fn conflicting_edits_on_two_boxes_both_survive() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write_at("b", "from a", 1_700_000_000);
+    b.write_at("b", "from b", 1_700_000_009);
+    a.commit();
+    b.commit();
+    assert_eq!(a.status(), ["X  /b"]);
+    assert!(b.status().is_empty());
+    a.pull();
+    assert_eq!(a.read("b"), "from b");
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
+    assert_eq!(a.contents(), ["from a", "from b", "one"]);
+    assert!(
+        a.exists("b.conflict-20231114T221320-6ba9d3b1") || a.tree().keys().any(|k| k.starts_with("b.conflict-20231114T221320-"))
+    );
+    assert!(a.pull().is_empty() && b.pull().is_empty());
+    // the conflict is settled: the next edit is no conflict any more
+    b.write("b", "later");
+    b.commit();
+    assert_eq!(a.pull(), ["replace /b"]);
+    assert_eq!(a.tree(), b.tree());
+}
+
+#[test]
+fn conflicting_edits_on_three_boxes_converge() {
+    let world = World::new();
+    let [a, b, c] = world.apart(["a", "b", "c"]);
+    a.write_at("f", "base", 1_600_000_000);
+    a.commit();
+    let all_sync = || {
+        for (x, y) in [(&a, &b), (&b, &c), (&a, &c), (&a, &b)] {
+            sync(&x.index, &y.index);
+        }
+    };
+    all_sync();
+    b.pull();
+    c.pull();
+    all_sync();
+    for (i, x) in [&a, &b, &c].into_iter().enumerate() {
+        x.write_at("f", &format!("edit of {}", x.name), 1_700_000_000 + i as u64);
+        x.commit();
+    }
+    for _ in 0..4 {
+        all_sync();
+        for x in [&b, &a, &c] {
+            x.pull();
+        }
+    }
+    assert_eq!(a.tree(), b.tree());
+    assert_eq!(a.tree(), c.tree());
+    assert_eq!(a.read("f"), "edit of c");
+    assert_eq!(a.contents(), ["edit of a", "edit of b", "edit of c"]);
+    all_sync();
+    assert!([&a, &b, &c].iter().all(|x| x.pull().is_empty() && x.status().is_empty()));
+}
+
+#[test]
+fn equal_edits_on_both_sides_are_no_conflict() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write_at("f", "same", 1_600_000_000);
+    b.write_at("f", "same", 1_600_000_005);
+    a.commit();
+    b.commit();
+    sync(&a.index, &b.index);
+    assert!(a.pull().is_empty() && b.pull().is_empty());
+    a.write("f", "next");
+    a.commit();
+    sync(&a.index, &b.index);
+    assert_eq!(b.pull(), ["replace /f"]);
+    assert_eq!(b.contents(), ["next"]);
+}
+
+#[test]
+fn uncommitted_edits_are_kept_under_a_conflict_name() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write("b", "committed");
+    a.commit();
+    b.write("b", "not committed");
+    assert_eq!(b.status(), ["X  /b"]);
+    b.pull();
+    assert_eq!(b.contents(), ["committed", "not committed", "one"]);
+    a.pull();
+    assert_eq!(a.tree(), b.tree());
+}
+
+#[test]
+fn a_restored_backup_is_concurrent_unless_it_is_named() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write("b", "newer");
+    a.commit();
+    b.pull();
+    a.write_at("b", "two", 1_000_000_001);
+    a.commit();
+    for x in [&a, &b, &a] {
+        x.pull();
+    }
+    assert_eq!(a.tree(), b.tree());
+    assert_eq!(a.read("b"), "newer");
+    assert_eq!(a.contents(), ["newer", "one", "two"]);
+    a.write_at("sub/a", "old on purpose", 900_000_000);
+    a.commit_paths(&["/sub/a"]);
+    assert_eq!(b.pull(), ["replace /sub/a"]);
+    assert_eq!(b.read("sub/a"), "old on purpose");
+}
+
+#[test]
+fn a_file_becomes_a_folder_and_a_folder_a_symlink() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.rm("b").write("b/inside", "now a folder");
+    a.commit();
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
+    a.mv("sub", "elsewhere");
+    std::os::unix::fs::symlink("elsewhere", a.at("sub")).unwrap();
+    a.commit();
+    b.pull();
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
+    assert!(b.failures().is_empty(), "{:?}", b.said);
+}
+
+#[test]
+fn names_are_swapped() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mv("b", "t").mv("sub/a", "b").mv("t", "sub/a");
+    a.commit();
+    b.pull();
+    assert_eq!(b.read("b"), "one");
+    assert_eq!(b.read("sub/a"), "two");
+    assert_eq!(a.tree(), b.tree());
+    assert!(b.pull().is_empty() && a.pull().is_empty());
+}
+
+#[test]
+fn a_copy_marked_skip_goes_when_another_box_has_it() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.mark("/b", Want::Skip);
+    assert_eq!(b.status(), ["s  /b"]);
+    assert_eq!(b.pull(), ["remove /b"]);
+    assert!(!b.exists("b"));
+    // the last copy stays
+    a.mark("/b", Want::Skip);
+    a.pull();
+    assert!(a.exists("b"));
+    assert!(a.failures()[0].1.contains("only 0 of 1 copies"), "{:?}", a.said);
+}
+
+#[test]
+fn two_boxes_that_both_skip_keep_what_they_have() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mark("/b", Want::Skip);
+    b.mark("/b", Want::Skip);
+    a.pull();
+    b.pull();
+    assert!(a.exists("b") && b.exists("b"));
+}
+
+#[test]
+fn what_was_put_there_after_the_mark_stays() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.mark("/sub", Want::Skip);
+    b.write("sub/mine", "put there later");
+    b.commit();
+    b.pull();
+    assert!(b.exists("sub/mine") && !b.exists("sub/a"));
+    assert!(a.pull().contains(&"fetch /sub/mine".to_owned()));
+}
+
+#[test]
+fn an_ondemand_box_gets_what_is_marked_with_its_folders() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "ondemand")]);
+    a.write("films/old/one", "1").write("films/new/two", "2").write("books/three", "3");
+    a.commit();
+    assert!(b.status().is_empty() && b.pull().is_empty());
+    b.mark("/films/old", Want::Want);
+    assert_eq!(b.status(), ["W  /films/old"]);
+    assert_eq!(b.pull(), ["mkdir /films", "mkdir /films/old", "fetch /films/old/one"]);
+    assert!(b.status().is_empty());
+    a.mv("films/old/one", "books/one");
+    a.commit();
+    // a rename elsewhere removes nothing here
+    b.pull();
+    assert_eq!(b.contents(), ["1"]);
+    assert!(b.exists("books/one"));
+    assert!(b.pull().is_empty());
+}
+
+#[test]
+fn a_skeleton_box_has_every_folder() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "skeleton")]);
+    a.write("x/y/z", "1");
+    a.commit();
+    assert_eq!(b.pull(), ["mkdir /x", "mkdir /x/y"]);
+    assert!(b.pull().is_empty());
+}
+
+#[test]
+fn an_emptied_box_is_not_committed() {
+    let world = World::new();
+    let [a, _] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    for i in 0..30 {
+        a.write(&format!("many/{i}"), &format!("content {i}"));
+    }
+    a.commit();
+    a.rm("many");
+    let said = a.try_commit(&[], false);
+    assert!(said.is_empty(), "{said:?}");
+    assert!(a.failures()[0].1.contains("30 of 32 files are gone, 30 of them last copies"), "{:?}", a.said);
+    assert_eq!(a.status().len(), 31);
+    assert_eq!(a.try_commit(&[], true).len(), 31);
+}
