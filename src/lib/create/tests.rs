@@ -22,6 +22,7 @@ fn wish(name: &str, dir: &str) -> Create {
         box_name: name.into(),
         dir: dir.into(),
         mkdir: false,
+        dry_run: false,
         policy: None,
         carry: false,
         reattach: false,
@@ -103,6 +104,24 @@ fn what_cannot_be_a_box_is_refused_and_left_alone() {
     }
     let (_, index) = usable(&base.join("box")).unwrap();
     assert!(index.box_fields("b").unwrap().is_none());
+}
+
+#[test]
+fn a_dry_run_refuses_the_same_and_writes_nothing() {
+    let (_dir, base) = place();
+    made(&base, &wish("a", "box")).unwrap();
+    let dry = |wish: Create| made(&base, &Create { dry_run: true, mkdir: true, ..wish });
+    assert_eq!(dry(wish("b", "new/folder")).unwrap()["root"], base.join("new/folder").to_str().unwrap());
+    assert_eq!(dry(Create { carry: true, ..wish("b", "new") }).unwrap()["cookie"], "./.ltr-index/space/b");
+    for wish in
+        [wish("a", "new"), wish("b", "box"), wish("b", "new/../x"), Create { space: "missing".into(), ..wish("b", "new") }]
+    {
+        assert!(dry(wish.clone()).is_err(), "{wish:?}");
+        assert!(made(&base, &Create { mkdir: true, ..wish }).is_err());
+    }
+    assert!(!base.join("new").exists(), "not even a folder is made for what is refused");
+    let index = Sqlite::open(&base.join("space"), Access::Read).unwrap();
+    assert!(index.boxes().unwrap().by_name("b").is_none());
 }
 
 #[test]
