@@ -1,4 +1,5 @@
 //! Indexes on two machines, which are one: over a real sshd.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests")]
 
 #[path = "common/sshd.rs"]
 mod sshd;

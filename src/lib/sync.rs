@@ -6,6 +6,7 @@
 //! again and misses none.
 
 pub mod get;
+mod line;
 pub mod put;
 mod remote;
 pub mod sink;

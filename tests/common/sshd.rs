@@ -3,6 +3,7 @@
 //! It runs as whoever runs the tests and lets them in with a key of its own. It is ended by its process
 //! id when it is dropped.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
 
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};

@@ -86,7 +86,10 @@ impl Run<'_> {
         if matches!(seen, Seen::Deleted) {
             // unless an interrupted run, or a step yet to come, has what belongs here
             let content = match self.leftover(action)? {
-                Some(path) => Content::Staged(path),
+                Some(path) => {
+                    let before = self.settle_displaced(action)?;
+                    return Ok(Some((seen, Content::Staged(path), before)));
+                }
                 None if self.is_source(&action.path) => self.obtain(action, 0)?,
                 None => {
                     self.report.notice(&format!("{}: deleted here and not committed: left alone", action.path));

@@ -88,7 +88,7 @@ impl Run<'_> {
     }
 
     /// One try at putting `from` in its place. `None`: somebody else was there first.
-    fn put(
+    pub(super) fn put(
         &mut self,
         action: &Action,
         seen: &Seen,
@@ -131,9 +131,23 @@ impl Run<'_> {
 
     /// The wanted content is there already: an interrupted run put it there, or the user did.
     fn adopted(&mut self, action: &Action) -> Result<Vec<Fact>> {
+        self.finish_link(action)?;
         let mut facts = self.kept_before(action)?;
         facts.append(&mut self.arrived(action)?);
         Ok(facts)
+    }
+
+    /// Where a rename is a link and then an unlink, the second half may be due yet.
+    fn finish_link(&self, action: &Action) -> Result<()> {
+        let put = self.root.lstat(&action.path)?;
+        let source = action.source.clone().filter(|_| action.action == Verb::Move);
+        let staged = action.sha1.map(|sha1| self.staging.at(&sha1.to_string())).transpose()?;
+        for old in [source, staged].into_iter().flatten() {
+            if put.nlink > 1 && self.root.look(&old)?.is_some_and(|s| (s.dev, s.ino) == (put.dev, put.ino)) {
+                self.root.unlink(&old)?;
+            }
+        }
+        Ok(())
     }
 
     /// What is to be recorded when a step's content is in its place.
@@ -164,7 +178,7 @@ impl Run<'_> {
     /// Counts down who needs the source of a copy or move.
     fn used(&mut self, action: &Action) {
         if let Some(sha1) = action.sha1
-            && self.needs.values().any(|need| need.sha1 == Some(sha1))
+            && self.needed.contains(&sha1)
         {
             self.have_at.insert(sha1, action.path.clone());
         }

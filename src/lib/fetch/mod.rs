@@ -111,6 +111,7 @@ pub fn fetch<R: BufRead, W: Write>(
             commit: me.commit,
             report,
             sources,
+            needed: plan.needs.values().filter_map(|need| need.sha1).collect(),
             needs: std::mem::take(&mut plan.needs),
             vacated: HashSet::new(),
             have_at: HashMap::new(),
@@ -139,6 +140,8 @@ struct Run<'a> {
     report: &'a mut dyn Report,
     sources: Sources<'a>,
     needs: HashMap<SpacePath, plan::Need>,
+    /// The content of these.
+    needed: HashSet<Sha1>,
     /// What this run itself moved away: missing there is not deleted.
     vacated: HashSet<SpacePath>,
     /// Where content that several steps need was put.

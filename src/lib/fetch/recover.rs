@@ -29,7 +29,7 @@ impl Run<'_> {
                     }
                 }
                 ("l-", _) => self.root.unlink(&path)?,
-                _ if name.len() > 41 && name.as_bytes()[40] == b'+' => self.root.unlink(&path)?,
+                _ if is_duplicate(&name) => self.root.unlink(&path)?,
                 _ => {}
             }
         }
@@ -79,6 +79,11 @@ impl Run<'_> {
     fn left(&mut self, path: &SpacePath) {
         self.report.notice(&format!("{path}: left by an interrupted run"));
     }
+}
+
+/// Whether a name is `<sha1>+N`.
+fn is_duplicate(name: &str) -> bool {
+    name.split_once('+').is_some_and(|(hex, _)| hex.parse::<Sha1>().is_ok())
 }
 
 /// Removes the folders that rsync made, where nothing is left in them.

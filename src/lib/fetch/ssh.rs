@@ -15,8 +15,8 @@ use crate::path::SpacePath;
 use crate::record::Action;
 use crate::report::Report;
 
-/// Seconds to wait for a connection.
-const CONNECT: &str = "-oConnectTimeout=10";
+/// Seconds to wait for a connection, and then for a sign of life four times.
+const PATIENCE: [&str; 2] = ["-oConnectTimeout=10", "-oServerAliveInterval=15"];
 /// Seconds without a byte after which rsync gives up.
 const TIMEOUT: &str = "--timeout=60";
 
@@ -77,7 +77,7 @@ impl Remote {
 
     /// The options that every ssh gets.
     fn options(&self) -> Vec<String> {
-        let mut options = vec![CONNECT.to_owned()];
+        let mut options = PATIENCE.map(str::to_owned).to_vec();
         if !self.interactive {
             options.push("-oBatchMode=yes".to_owned());
         }
@@ -359,10 +359,10 @@ mod tests {
     fn what_a_shell_there_reads_is_quoted() {
         let remote = Remote::parse("thomas@maytag:/home/t's $x", false).unwrap();
         let args = words(&remote.command(&[b"cat", b"--", &remote.file(&SpacePath::from_spelled("/a;b").unwrap())]).unwrap());
-        assert_eq!(args[..4], ["-oConnectTimeout=10", "-oBatchMode=yes", "--", "thomas@maytag"]);
-        assert_eq!(shlex::split(&args[4]).unwrap(), ["cat", "--", "/home/t's $x/a;b"]);
+        assert_eq!(args[2..5], ["-oBatchMode=yes", "--", "thomas@maytag"]);
+        assert_eq!(shlex::split(&args[5]).unwrap(), ["cat", "--", "/home/t's $x/a;b"]);
         let args = words(&Remote::parse("maytag:/x", true).unwrap().command(&[b"ls"]).unwrap());
-        assert_eq!(args, ["-oConnectTimeout=10", "--", "maytag", "ls"]);
+        assert_eq!(args, [PATIENCE[0], PATIENCE[1], "--", "maytag", "ls"]);
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         let args = words(&remote.rsync(std::path::Path::new("/into")));
         let expected = ["--", "[::1]:/home/a b/", "/into"];
         assert_eq!(args[args.len() - 3..], expected);
-        assert!(args.contains(&"ssh -oConnectTimeout=10 -oBatchMode=yes -p22".to_owned()));
+        assert!(args.contains(&"ssh -oConnectTimeout=10 -oServerAliveInterval=15 -oBatchMode=yes -p22".to_owned()));
         for bad in ["-a", "-r", "-L", "-l", "--delete", "--copy-links"] {
             assert!(!args.contains(&bad.to_owned()), "{bad}");
         }

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::boxfs::{BoxRoot, Kind};
 use crate::hash::{BLOCK, Hasher, hash_path, sha1_of};
 use crate::path::{SpacePath, unescape};
-use crate::record::{Action, Ftype, Sha1};
+use crate::record::{Action, Ftype, Mode, Sha1};
 
 /// The staging folder of one run.
 pub(super) struct Staging<'a> {
@@ -97,8 +97,15 @@ impl<'a> Staging<'a> {
     pub(super) fn leftover(&self, sha1: Sha1, size: u64) -> io::Result<Option<SpacePath>> {
         for name in [format!("{sha1}"), format!("d-{sha1}")] {
             let path = self.at(&name)?;
-            let whole = self.root.look(&path)?.is_some_and(|s| s.kind == Kind::File && s.size == size);
-            if whole && !self.pending.contains(&path) && hash_path(self.root, &path)?.sha1 == sha1 {
+            let Some(stat) = self.root.look(&path)? else { continue };
+            if stat.kind != Kind::File || stat.size != size || self.pending.contains(&path) {
+                continue;
+            }
+            if stat.mode.0 & 0o400 == 0 {
+                // it has its mode already, and that one lets nobody read it
+                self.root.chmod(&path, Mode(0o600))?;
+            }
+            if hash_path(self.root, &path)?.sha1 == sha1 {
                 return Ok(Some(path));
             }
         }

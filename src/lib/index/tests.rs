@@ -142,6 +142,39 @@ fn a_checkpoint_is_forgotten_with_its_document() {
 }
 
 #[test]
+fn what_is_written_during_a_visit_lies_after_its_checkpoint() {
+    let (_dir, mut index) = fresh();
+    let mut writer = Sqlite::open(index.path(), Access::Write).unwrap();
+    let e = entry("x", "/a", 1, 1);
+    let mark = |path: &str| {
+        let path = SpacePath::from_spelled(path).unwrap();
+        let (want, alone, extra) = (Want::Skip, false, Extra::new());
+        Document::Mark(Mark { box_name: "x".into(), path, want, seen: 0, alone, stamp: e.stamp, extra })
+    };
+    index.put(&[Document::Entry(e.clone()), mark("/m")], Origin::Here).unwrap();
+    let mut read = Vec::new();
+    let checkpoint = index
+        .changes(None, &mut |d| {
+            if matches!(d, Document::Mark(_)) {
+                // entries have been read to their end by now, marks have not
+                writer.put(&[Document::Entry(entry("x", "/b", 1, 1)), mark("/n")], Origin::Here)?;
+            }
+            read.push(d.id());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(read, ["x:/a", "mark:x:/m"]);
+    read.clear();
+    let mut visit = |d: Document| {
+        read.push(d.id());
+        Ok(())
+    };
+    index.changes(Some(&checkpoint), &mut visit).unwrap();
+    assert_eq!(read, ["x:/b", "mark:x:/n"]);
+    assert_eq!(index.checkpoint_at(2).unwrap(), Some(checkpoint));
+}
+
+#[test]
 fn local_facts_stay_here_and_go_when_somebody_else_writes() {
     let (_dir, mut index) = fresh();
     let facts = Local { ino: 1, ctime: 2, ctime_nsec: 3, dev: 4, ..Local::default() };

@@ -7,17 +7,16 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::{Error, Result};
 use serde_json::{Map, Value};
 
+use super::line::{Ready, Record, Told, Verified, read, told};
 use super::sink::{BATCH, Sink, Tally, uuid};
 use crate::exit::Exit;
 use crate::index::changes::Checkpoint;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Origin, Outcome};
-use crate::path::SpacePath;
-use crate::record::{Document, Other, Sha1, check_box_name};
+use crate::record::Document;
 use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
@@ -51,21 +50,6 @@ impl Options {
         ];
         all.into_iter().filter(|(given, _)| *given).map(|(_, word)| word.to_owned()).collect()
     }
-}
-
-/// What an index that takes part in a sync says first: a record of the type `ready`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ready {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    /// Its id.
-    pub(super) index: String,
-    /// Its space, when it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) uuid: Option<String>,
-    /// How far it has read other indexes.
-    #[serde(default)]
-    pub(super) pulled: Vec<String>,
 }
 
 /// Puts the documents of the stream `input` into `index`, and writes a `put` record about each.
@@ -116,31 +100,6 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Stop::Failed(error)
     }
-}
-
-/// A record of the type `put`: what became of a document.
-#[derive(Serialize)]
-struct Told {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(rename = "_id")]
-    id: String,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<SpacePath>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    renamed: Option<SpacePath>,
-}
-
-/// A record of the type `verified`: a box was seen to hold a content.
-#[derive(Deserialize)]
-struct Verified {
-    #[serde(rename = "box")]
-    box_name: String,
-    sha1: Sha1,
-    ms: u64,
 }
 
 /// What is written about a line once its batch is on disk.
@@ -262,9 +221,9 @@ impl<'a, W: Write> Put<'a, W> {
         let mut outcomes = outcomes.into_iter();
         for pending in std::mem::take(&mut self.pending) {
             match pending {
-                Pending::Told(told) => {
-                    let outcome = outcomes.next().map_or("", Outcome::word);
-                    self.write(|writer| writer.put(&Told { outcome, ..told }))?;
+                Pending::Told(mut told) => {
+                    told.outcome = outcomes.next().map_or("", Outcome::word);
+                    self.write(|writer| writer.put(&told))?;
                 }
                 Pending::Raw(json) => self.write(|writer| writer.put_raw(&json))?,
                 Pending::Error(record) => self.write(|writer| writer.put_error(&record))?,
@@ -335,39 +294,4 @@ impl<'a, W: Write> Put<'a, W> {
 
 fn has_gone(error: &Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-}
-
-fn told(document: &Document) -> Told {
-    let (path, local) = match document {
-        Document::Entry(e) => (Some(e.path.clone()), e.local.clone()),
-        Document::Mark(m) => (Some(m.path.clone()), None),
-        _ => (None, None),
-    };
-    let (status, renamed) = local.map_or((None, None), |l| (l.status, l.renamed));
-    Told { kind: "put", id: document.id(), outcome: "", path, status, renamed }
-}
-
-/// What a line is to an index.
-#[allow(clippy::large_enum_variant, reason = "nearly all are documents")]
-enum Record {
-    Document(Document),
-    Verified(Verified),
-    Foreign,
-}
-
-fn read(kind: &str, json: &[u8]) -> Result<Record> {
-    match kind {
-        "entry" | "mark" | "space" | "box" => Ok(Record::Document(Document::from_json(json)?)),
-        "verified" => {
-            let seen: Verified = serde_json::from_slice(json).context("verified")?;
-            check_box_name(&seen.box_name)?;
-            ensure!(i64::try_from(seen.ms).is_ok(), "ms out of range");
-            Ok(Record::Verified(seen))
-        }
-        _ => {
-            let map: Map<String, Value> = serde_json::from_slice(json)?;
-            let document = map.contains_key("_id") && map.contains_key("stamp");
-            Ok(if document { Record::Document(Document::Other(Other::from_map(map)?)) } else { Record::Foreign })
-        }
-    }
 }

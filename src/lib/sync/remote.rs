@@ -11,7 +11,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
 use super::get::Query;
-use super::put::{self, Put, Ready, Stop};
+use super::line::Ready;
+use super::put::{self, Put, Stop};
 use super::sink::{Tally, right_after, uuid};
 use super::through::words;
 use super::{Replication, after_echo};

@@ -41,6 +41,32 @@ fn what_is_whole_needs_no_source() {
 }
 
 #[test]
+fn a_rename_by_links_in_the_middle() {
+    let w = World::new();
+    staged(&w, &hex("hello"), "hello");
+    fs::hard_link(w.at("here/.ltr-tmp").join(hex("hello")), w.at("here/a")).unwrap();
+    w.write("here/old", "moved");
+    fs::hard_link(w.at("here/old"), w.at("here/new")).unwrap();
+    let moved = w.action("move", "/new", "moved", json!({"source":"/old","from":[]}));
+    let ran = w.run(&[w.action("fetch", "/a", "hello", json!({})), moved]).well();
+    assert_eq!(ran.told(), ["/a present", "fetch /a", "/old absent", "/new present", "move /new"]);
+    assert_eq!(w.files(), ["a", "new"]);
+}
+
+#[test]
+fn a_slow_exchange_in_the_middle() {
+    let w = World::new();
+    // /a is out, and what comes in for it is not yet there; /c needs what came out
+    staged(&w, &format!("x-{}-1", hex("BB")), "BB");
+    staged(&w, &format!("x-{}-1-out", hex("BB")), "A");
+    let replace = w.action("replace", "/a", "BB", json!({"have":World::have("A"),"from":[]}));
+    let moved = w.action("move", "/c", "A", json!({"source":"/a","from":[]}));
+    w.run(&[replace, moved]).well();
+    assert_eq!((w.read("here/a").as_deref(), w.read("here/c").as_deref()), (Some("BB"), Some("A")));
+    assert_eq!(w.files(), ["a", "c"]);
+}
+
+#[test]
 fn an_exchange_that_was_not_made() {
     let w = World::new();
     w.write("here/a", "old");

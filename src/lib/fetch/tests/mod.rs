@@ -4,6 +4,7 @@ mod conflicts;
 mod crashes;
 mod fetching;
 mod moves;
+mod races;
 mod removing;
 
 use std::fs;
@@ -131,6 +132,36 @@ impl World {
             Document::from_json(line.to_string().as_bytes()).unwrap();
         }
         Ran { lines, exit: exit.map_err(|e| format!("{e:#}")), report }
+    }
+
+    /// Lends a run whose plan is empty, to look between its steps.
+    pub(super) fn with_run<T>(&self, work: impl FnOnce(&mut Run<'_>) -> T) -> T {
+        let root = BoxRoot::open(&self.at("here")).unwrap();
+        let mut clock = Clock::new(7, Stamp::default());
+        let options =
+            Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, interactive: false, trusted: &|_| false };
+        let mut report = Collected::default();
+        let mut run = Run {
+            root: &root,
+            box_name: "here",
+            staging: Staging::open(&root).unwrap(),
+            clock: &mut clock,
+            actor: 0xaaaa_aaaa,
+            commit: 16,
+            report: &mut report,
+            sources: Sources::new("here", &options),
+            needs: HashMap::new(),
+            needed: HashSet::new(),
+            vacated: HashSet::new(),
+            have_at: HashMap::new(),
+            own_folder: None,
+            set_aside: Vec::new(),
+            displaced: HashMap::new(),
+            failures: 0,
+            bytes_done: 0,
+            bytes_total: 0,
+        };
+        work(&mut run)
     }
 
     /// An action on a file with the content `text`, which `there` holds at the same path.

@@ -1,0 +1,88 @@
+//! The lines of ltr-index-put: what they are to an index, and what is answered.
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::path::SpacePath;
+use crate::record::{Document, Other, Sha1, check_box_name};
+
+/// What an index that takes part in a sync says first: a record of the type `ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ready {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// Its id.
+    pub(super) index: String,
+    /// Its space, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uuid: Option<String>,
+    /// How far it has read other indexes.
+    #[serde(default)]
+    pub(super) pulled: Vec<String>,
+}
+
+/// A record of the type `put`: what became of a document.
+#[derive(Serialize)]
+pub(super) struct Told {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "_id")]
+    id: String,
+    pub(super) outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<SpacePath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renamed: Option<SpacePath>,
+}
+
+/// A record of the type `verified`: a box was seen to hold a content.
+#[derive(Deserialize)]
+pub(super) struct Verified {
+    #[serde(rename = "box")]
+    pub(super) box_name: String,
+    pub(super) sha1: Sha1,
+    pub(super) ms: u64,
+}
+
+/// What is told about `document`, less the outcome.
+pub(super) fn told(document: &Document) -> Told {
+    let (path, local) = match document {
+        Document::Entry(e) => (Some(e.path.clone()), e.local.clone()),
+        Document::Mark(m) => (Some(m.path.clone()), None),
+        _ => (None, None),
+    };
+    let (status, renamed) = local.map_or((None, None), |l| (l.status, l.renamed));
+    Told { kind: "put", id: document.id(), outcome: "", path, status, renamed }
+}
+
+/// What a line is to an index.
+#[allow(clippy::large_enum_variant, reason = "nearly all are documents")]
+pub(super) enum Record {
+    /// Something to put.
+    Document(Document),
+    /// Something to remember here.
+    Verified(Verified),
+    /// Nothing.
+    Foreign,
+}
+
+/// Reads a line of the type `kind`.
+pub(super) fn read(kind: &str, json: &[u8]) -> Result<Record> {
+    match kind {
+        "entry" | "mark" | "space" | "box" => Ok(Record::Document(Document::from_json(json)?)),
+        "verified" => {
+            let seen: Verified = serde_json::from_slice(json).context("verified")?;
+            check_box_name(&seen.box_name)?;
+            ensure!(i64::try_from(seen.ms).is_ok(), "ms out of range");
+            Ok(Record::Verified(seen))
+        }
+        _ => {
+            let map: Map<String, Value> = serde_json::from_slice(json)?;
+            let document = map.contains_key("_id") && map.contains_key("stamp");
+            Ok(if document { Record::Document(Document::Other(Other::from_map(map)?)) } else { Record::Foreign })
+        }
+    }
+}
