@@ -122,7 +122,8 @@ impl History {
     fn create(&mut self, b: usize) {
         let here = self.boxes[b].clone();
         let name = NAMES[self.rng.below(NAMES.len())];
-        let free = !here.exists(name) && name.match_indices('/').all(|(at, _)| here.at(&name[..at]).is_dir() || !here.exists(&name[..at]));
+        let free = !here.exists(name)
+            && name.match_indices('/').all(|(at, _)| here.at(&name[..at]).is_dir() || !here.exists(&name[..at]));
         if free {
             let content = self.content();
             self.log.push(format!("{}: create {name} {content:?}", here.name));
