@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{Node, TestBox, World, sync};
+use litter::hash::sha1_of;
 use litter::record::Want;
 
 /// A small generator of its own, so that a seed means the same history everywhere (Steele, Lea and
@@ -119,12 +120,22 @@ impl History {
         content
     }
 
+    /// A file that was deleted and made anew before a commit is an edit: the old content is overwritten.
+    fn overwrites(&mut self, b: usize, name: &str) {
+        let here = &self.boxes[b];
+        let entry = here.open().entry(&here.name, &common::path(&format!("/{name}"))).unwrap();
+        if let Some(sha1) = entry.filter(|e| e.present).and_then(|e| e.attrs.sha1) {
+            self.owed.retain(|content| sha1_of(content.as_bytes()) != sha1);
+        }
+    }
+
     fn create(&mut self, b: usize) {
         let here = self.boxes[b].clone();
         let name = NAMES[self.rng.below(NAMES.len())];
         let free = !here.exists(name)
             && name.match_indices('/').all(|(at, _)| here.at(&name[..at]).is_dir() || !here.exists(&name[..at]));
         if free {
+            self.overwrites(b, name);
             let content = self.content();
             self.log.push(format!("{}: create {name} {content:?}", here.name));
             let mtime = 1_500_000_000 + self.rng.next() % 1000;
@@ -145,6 +156,9 @@ impl History {
         let to = NAMES[self.rng.below(NAMES.len())];
         let free = !here.exists(to) && to.match_indices('/').all(|(at, _)| here.at(&to[..at]).is_dir());
         if free {
+            let content = here.read(file);
+            self.overwrites(b, to);
+            self.owed.insert(content);
             self.log.push(format!("{}: mv {file} {to}", here.name));
             here.mv(file, to);
         }
