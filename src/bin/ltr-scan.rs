@@ -6,7 +6,7 @@ mod cli;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use litter::compare::{Compare, Entries, compare_walk};
 use litter::exit::Exit;
@@ -35,35 +35,29 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
-    if args.known {
-        return known(&args, report);
-    }
     let here = std::env::current_dir()?;
     let located = match locate(&here) {
         Ok(located) => located,
+        Err(error) if args.known => return Err(error),
         // a folder that is no box is scanned as if it were one
         Err(_) => return bare(&args, report),
     };
-    let under = cli::paths(&args.dirs, &located)?;
-    let index = located.open(Access::Read);
-    match index {
-        Ok(index) => scan(&located.root, &under, &mut Entries(&index), cli::stdout(), report),
-        Err(_) => scan(&located.root, &under, &mut NothingTracked, cli::stdout(), report),
+    let index = match located.open(Access::Read) {
+        Ok(index) => index,
+        Err(error) if args.known => return Err(error),
+        Err(_) => return bare(&args, report),
+    };
+    let under = cli::paths(&args.dirs, None)?;
+    if args.known {
+        let fs = FsTraits::at(&located.root)?;
+        let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs };
+        return compare_walk(&located.root, &index, compare, cli::stdout(), report);
     }
-}
-
-/// A name that is neither on disk nor in the index is a slip of the hand, not something without changes.
-fn known(args: &Args, report: &mut cli::Stderr) -> Result<Exit> {
-    let scene = cli::scene(None, Access::Read)?;
-    let under = scene.all_known(&args.dirs)?;
-    let located = scene.located.context("no box here")?;
-    let fs = FsTraits::at(&located.root)?;
-    let compare = Compare { box_name: located.box_name, under, all: args.all, fs };
-    compare_walk(&located.root, &scene.index, compare, cli::stdout(), report)
+    scan(&located.root, &under, &mut Entries(&index), cli::stdout(), report)
 }
 
 fn bare(args: &Args, report: &mut cli::Stderr) -> Result<Exit> {
-    let [dir] = args.dirs.as_slice() else { anyhow::bail!("not in a box: name one folder") };
+    let [dir] = args.dirs.as_slice() else { anyhow::bail!("no index here: name one folder") };
     let dir = std::path::Path::new(dir).canonicalize()?;
     match locate(&dir) {
         Ok(Located { root, path, index, .. }) => match litter::index::sqlite::Sqlite::open(&index, Access::Read) {

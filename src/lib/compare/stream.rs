@@ -2,7 +2,7 @@
 //! straight from a walk on a second thread, which spares a million records that say nothing new.
 
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -120,7 +120,7 @@ fn drain(receiver: &Receiver<Vec<Found>>, comparer: &mut Comparer<'_>) -> Result
 }
 
 /// The walking thread, with its own connection to the index.
-fn walk_into(root: &Path, index: &PathBuf, starts: &[SpacePath], sender: &SyncSender<Vec<Found>>) -> Result<()> {
+fn walk_into(root: &Path, index: &Path, starts: &[SpacePath], sender: &SyncSender<Vec<Found>>) -> Result<()> {
     let index = Sqlite::open(index, Access::Read)?;
     let mut batch = Vec::with_capacity(BATCH);
     let gone = || anyhow!("the comparison has ended");
