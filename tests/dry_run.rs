@@ -84,7 +84,7 @@ fn what_a_dry_pull_says_is_what_a_pull_does() {
     let wet = s.ltr("b", ["pull"]);
     assert_eq!(dry.sorted(), wet.sorted(), "{}", wet.err);
     assert!(wet.status == 0 && wet.err.starts_with("ltr-fetch: /fight: was not committed: kept as "), "{}", wet.err);
-    assert_eq!(s.ltr("b", ["-n", "pull"]).ok(), "ltr: pull  b\n");
+    assert_eq!(s.ltr("b", ["-n", "pull"]).ok(), "ltr: pull  a\n");
     // the same from an index of its own, which the dry run has to sync first
     let s = changed();
     s.ltr(".", ["clone", "--carry", "-p", "skeleton", "a", "c", "c"]).ok();

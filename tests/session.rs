@@ -52,7 +52,7 @@ fn the_documented_session() {
     pulled.sort();
     assert_eq!(ran.sorted(), pulled);
     assert_eq!(s.ltr("uvw", [""; 0]).ok(), "");
-    assert_eq!(s.ltr("uvw", ["pull"]).ok(), "ltr: pull  box@stick\n");
+    assert_eq!(s.ltr("uvw", ["pull"]).ok(), "ltr: pull  box@maytag\n");
     assert_eq!(s.files("xyz"), s.files("uvw"));
     assert!(s.files("uvw")["subdir1/a.tgz"].contains("1295303519.123456789"));
     assert!(!s.exists("uvw/.ltr-tmp"), "staging is gone");
@@ -83,7 +83,7 @@ fn a_purge_goes_through_the_space_and_can_be_taken_back() {
     assert_eq!(s.ltr("a", [""; 0]).ok(), "p  /three\n");
     assert_eq!(s.ltr("b", [""; 0]).ok(), "p  /three\n");
     assert!(s.exists("a/three"));
-    assert_eq!(s.ltr("b", ["pull"]).ok(), format!("ltr: pull  b\nrm {}\n", s.at("b/three").display()));
+    assert_eq!(s.ltr("b", ["pull"]).ok(), format!("ltr: pull  a\nrm {}\n", s.at("b/three").display()));
     assert!(!s.exists("b/three"));
     // a changed mind: the file is still in a
     assert_eq!(s.ltr("a", ["commit"]).ok(), "");
@@ -111,7 +111,7 @@ fn marks_say_what_a_box_holds() {
     assert!(s.exists("c/films/old/x") && s.exists("c/films/y") && !s.exists("c/book"));
     assert_eq!(s.ltr("c", ["mark", "--skip", "films/y"]).ok(), "skip  /films/y\n");
     assert_eq!(s.ltr("c", [""; 0]).ok(), "s  /films/y\n");
-    assert_eq!(s.ltr("c", ["pull"]).ok(), format!("ltr: pull  c\nrm {}\n", s.at("c/films/y").display()));
+    assert_eq!(s.ltr("c", ["pull"]).ok(), format!("ltr: pull  a b\nrm {}\n", s.at("c/films/y").display()));
     assert!(s.exists("a/films/y") && !s.exists("c/films/y"));
     s.ltr("c", ["mark", "--clear", "films/y"]).ok();
     assert_eq!(s.ltr("c", [""; 0]).ok(), "W  /films/y\n");

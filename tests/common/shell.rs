@@ -90,6 +90,12 @@ impl Shell {
         Self { _dir: temp, dir, home, uid: None }
     }
 
+    /// Lets other users into the folder.
+    pub fn open_to_all(&self) {
+        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(self.at("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    }
+
     /// Two complete boxes, `a` and `b`, on one index `space`.
     pub fn with_boxes() -> Self {
         let shell = Self::new();
