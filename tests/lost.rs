@@ -99,10 +99,16 @@ fn an_index_restored_from_a_backup() {
         }
         s.write("a/f", "second edit").write("a/new", "new");
         s.ltr("a", ["commit"]);
-        ledger.read(&s, "ia");
+        if !in_place {
+            ledger.read(&s, "ia");
+        }
         settle(&s, ["a", "b"]);
-        ledger.read(&s, "ia");
-        ledger.read(&s, "ib");
+        // nothing tells a file that was overwritten in place from one that was left alone: there the
+        // rule that equal versions of different contents conflict has to do
+        if !in_place {
+            ledger.read(&s, "ia");
+            ledger.read(&s, "ib");
+        }
         let all = contents(&s, &["a", "b"]);
         // the first edit was replaced by the second in one box, and lives on in the other
         for text in ["first edit", "second edit", "edit of b", "new"] {
@@ -124,7 +130,7 @@ fn a_box_restored_from_a_backup() {
     fs::remove_dir_all(s.at("a")).unwrap();
     copy(&s, "backup", "a");
     let ran = s.ltr("a", [""; 0]);
-    assert!(ran.out.contains("M  /f\n") && ran.out.contains("D  /later\n"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("M  /f\n") && ran.out.contains("L  /later\n"), "{}{}", ran.out, ran.err);
     s.write("a/mine", "made since");
     s.ltr("a", ["commit"]);
     settle(&s, ["a", "b"]);
@@ -210,6 +216,8 @@ fn a_lost_cookie_and_a_lost_index() {
     assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
     let ran = s.ltr(".", ["create", "--reattach", "ia", "a", "a"]);
     assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
+    s.ltr("a", ["commit"]).fails(3, "ltr sync");
+    s.ltr("a", ["sync", "../b"]).ok();
     let ran = s.ltr("a", ["commit"]);
     assert_eq!(ran.ok(), "M  /f\nN  /new\n");
     ledger.read(&s, "ia");
