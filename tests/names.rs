@@ -49,7 +49,9 @@ fn every_command_takes_every_name() {
     assert_eq!(new.raw.iter().filter(|&&b| b == 0).count(), 3 * NAMES.len() + 1);
     for name in NAMES {
         let name = OsStr::from_bytes(name);
-        let args = |words: &[&str]| words.iter().map(OsStr::new).chain([OsStr::new("--"), name]).map(OsStr::to_owned).collect::<Vec<_>>();
+        let args = |words: &[&str]| {
+            words.iter().map(OsStr::new).chain([OsStr::new("--"), name]).map(OsStr::to_owned).collect::<Vec<_>>()
+        };
         assert!(!s.ltr("a", args(&["-n", "commit"])).ok().is_empty());
         assert!(!s.ltr("a", args(&["commit"])).ok().is_empty());
         assert_eq!(s.ltr("a", args(&["status"])).ok(), "");
@@ -72,11 +74,14 @@ fn every_command_takes_every_name() {
     assert_eq!(s.files("a"), s.files("-c"));
     for name in NAMES {
         let name = OsStr::from_bytes(name);
-        let args = |words: &[&str]| words.iter().map(OsStr::new).chain([OsStr::new("--"), name]).map(OsStr::to_owned).collect::<Vec<_>>();
+        let args = |words: &[&str]| {
+            words.iter().map(OsStr::new).chain([OsStr::new("--"), name]).map(OsStr::to_owned).collect::<Vec<_>>()
+        };
         assert!(!s.ltr("b", args(&["rm"])).ok().is_empty());
         assert!(!s.ltr("b/d", args(&["rm", "-r"])).ok().is_empty());
     }
-    s.ltr("b", ["pull"]).ok();
+    s.ltr("b", ["pull"]).fails(3, "32 of 32 files");
+    s.ltr("b", ["pull", "--gone-ok"]).ok();
     s.ltr("a", ["pull", "--gone-ok"]).ok();
     assert_eq!(s.files("a").len(), 1, "{:?}", s.files("a"));
     assert!(s.sh(".", "find . -name pwned").ok().is_empty());
@@ -96,7 +101,25 @@ fn no_name_drives_a_terminal() {
         assert!(!ran.out.contains("\nD  fake") && !ran.out.contains('\u{202e}'), "{command}: {:?}", ran.out);
         ran.out
     };
-    for command in ["ltr status", "ltr commit", "ltr ls", "ltr ls -l", "ltr ls -R", "ltr ls --space", "ltr -C ../b -n pull", "ltr -C ../b pull", "ltr stat *", "ltr diff a b", "ltr box -l", "ltr mark --skip -- *", "ltr status", "ltr -n rm -r -- *", "ltr rm -r -- *", "ltr stat /nowhere*", "ltr ls \"$(printf \"x\\033[31m\")\""] {
+    for command in [
+        "ltr status",
+        "ltr commit",
+        "ltr ls",
+        "ltr ls -l",
+        "ltr ls -R",
+        "ltr ls --space",
+        "ltr -C ../b -n pull",
+        "ltr -C ../b pull",
+        "ltr stat *",
+        "ltr diff a b",
+        "ltr box -l",
+        "ltr mark --skip -- *",
+        "ltr status",
+        "ltr -n rm -r -- *",
+        "ltr rm -r -- *",
+        "ltr stat /nowhere*",
+        "ltr ls \"$(printf \"x\\033[31m\")\"",
+    ] {
         harmless(&format!("NO_COLOR=1 {command}"));
     }
 }
@@ -113,9 +136,7 @@ fn a_file_in_the_way_of_a_folder_and_the_reverse() {
         s.ltr("b", ["commit"]);
         s.ltr("a", ["pull"]);
     }
-    let contents = |name: &str| {
-        s.sh(name, "find . -type f ! -path './.ltr*' -exec cat {} + | tr -d '\\n'").out
-    };
+    let contents = |name: &str| s.sh(name, "find . -type f ! -path './.ltr*' -exec cat {} + | tr -d '\\n'").out;
     for name in ["a", "b"] {
         for text in ["mine, a file", "mine, in a folder", "from a"] {
             assert!(contents(name).contains(text), "{name} has lost {text:?}: {:?}", s.files(name));

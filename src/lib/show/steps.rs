@@ -10,6 +10,7 @@ use super::{Lines, Printer, Record};
 use crate::path::{SpacePath, on_disk, unescape};
 use crate::quote::Quoting;
 use crate::record::{Action, Ftype, Source, Verb};
+use crate::stream::ErrorRecord;
 
 /// Shows actions, planned or done.
 pub(super) struct Steps<'a> {
@@ -37,6 +38,11 @@ impl Printer for Steps<'_> {
             self.lines.put(&line)?;
         }
         Ok(())
+    }
+
+    /// Whoever could not carry out a step has said so.
+    fn error(&mut self, _error: &ErrorRecord) -> Result<bool> {
+        Ok(true)
     }
 }
 
