@@ -22,6 +22,7 @@ use litter::index::{Index, Origin};
 use litter::ltrbox;
 use litter::path::SpacePath;
 use litter::plan::{Request, plan};
+use litter::query::{Purge, Scene, purge};
 use litter::reach::Reaching;
 use litter::record::{Action, Document, FileRecord, Policy, Want};
 use litter::report::Collected;
@@ -363,6 +364,15 @@ impl TestBox {
             extra: Default::default(),
         };
         index.put(&[Document::Mark(mark)], Origin::Here).unwrap();
+    }
+
+    /// Purges a file from the space.
+    pub fn purge(&self, name: &str) {
+        let mut scene = Scene::open(&self.root, None, Access::Write).unwrap();
+        let wish = Purge { paths: vec![name.into()], recursive: false, dry_run: false };
+        let mut out = Vec::new();
+        purge(&mut scene, &wish, &mut out).unwrap();
+        self.put(&out);
     }
 
     /// Failures reported since the last call.
