@@ -118,6 +118,7 @@ page () {
 options () {
 	mandoc -T ascii "$1" | col -b >"$temp/page"
 	"$2" --help >"$temp/help" || fail "$2 --help fails"
+	# shellcheck disable=SC2013 # options are words
 	for option in $(grep -oE -e '(^|[[:space:],[|])--[a-z][a-z0-9-]*' "$temp/help" | grep -oE -e '--[a-z0-9-]+' | sort -u)
 	do
 		grep -qE -e "(^|[^a-z0-9-])$option([^a-z0-9-]|\$)" "$temp/page" || fail "$1: no word on $option"
