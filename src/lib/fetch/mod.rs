@@ -219,8 +219,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             if action.ftype == Ftype::Dir && action.action != Verb::Move {
-                if self.make_folder(&action) {
+                if let Some(kept) = self.make_folder(&action) {
                     folders.push(step);
+                    kept.into_iter().for_each(|fact| output.finished(fact));
                     // its entry follows when it has its mode
                     output.writer.put(&Action { kind: ActionTag::Done, ..action })?;
                 }
@@ -261,7 +262,7 @@ impl<W: Write> Output<W> {
         self.queue.push((facts, Some(action)));
     }
 
-    /// A folder of a step that was told already is now complete.
+    /// Something of a step that is told at another time is now so.
     fn finished(&mut self, fact: Fact) {
         self.touched = Instant::now();
         self.queue.push((vec![fact], None));

@@ -148,7 +148,7 @@ fn check(action: &Action, box_name: &str) -> Result<()> {
     if action.action == Verb::Mkdir {
         ensure!(action.ftype == Ftype::Dir, "mkdir makes folders");
     }
-    if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Conflict | Verb::Link) {
+    if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Link) {
         ensure!(action.ftype != Ftype::Dir, "a folder has no content");
     }
     ensure!(action.action != Verb::Link || action.ftype == Ftype::Symlink, "link makes symlinks");
