@@ -19,7 +19,7 @@ built = target/$(PROFILE)
 binaries := $(patsubst src/bin/%.rs,%,$(wildcard src/bin/*.rs))
 scripts := $(wildcard porcelain/*)
 pages := $(wildcard man/*.[157])
-shell := $(wildcard porcelain/* demo/* tests/*.sh bench/*.sh) tests/run .ci/run
+shell := $(wildcard porcelain/* demo/run tests/*.sh tests/run bench/*.sh) .ci/run
 sources := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
 # of ltr itself; those of the programs are made from their options
@@ -59,7 +59,7 @@ test: prepare
 	tests/run
 
 bench: all
-	bench/run.sh
+	bench/run
 
 install: all
 	$(INSTALL) -d '$(bindir)' '$(libexecdir)' '$(bashdir)' '$(zshdir)' '$(fishdir)'
