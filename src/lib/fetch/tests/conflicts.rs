@@ -94,7 +94,7 @@ fn kinds_may_change() {
     let to_dir = json!({"type":"action","action":"replace","box":"here","path":"/a","ftype":"dir","mode":"0755","mtime":OLD,
         "version":{"1f2e3d4c":4},"have":World::have("file")});
     let ran = w.run(std::slice::from_ref(&to_dir)).well();
-    assert_eq!(ran.told(), ["/a present", "replace /a"]);
+    assert_eq!(ran.told(), ["replace /a", "/a present"]);
     assert!(w.at("here/a").is_dir());
     fs::remove_dir(w.at("here/a")).unwrap();
     w.write("here/a", "an edit");
