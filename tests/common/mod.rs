@@ -26,6 +26,7 @@ use litter::query::{Purge, Scene, purge};
 use litter::reach::Reaching;
 use litter::record::{Action, Document, FileRecord, Policy, Want};
 use litter::report::Collected;
+use litter::ssh::Ssh;
 use litter::stream::{Line, Reader};
 use serde_json::Value;
 
@@ -332,12 +333,13 @@ impl TestBox {
     pub fn fetch(&self, plan: &[u8]) -> Vec<String> {
         let mut index = self.open();
         let own = ltrbox::at(&self.root).unwrap().own(&mut index).unwrap();
+        let ssh = Ssh::new("ssh", true).unwrap();
         let options = Options {
             gone_ok: false,
             total_files: index.count_files(&self.name).unwrap(),
             reserve: 0,
             my_host: Some("here"),
-            interactive: false,
+            ssh: &ssh,
             trusted: &|_, _| false,
         };
         let mut clock = index.clock().unwrap();
