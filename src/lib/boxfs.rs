@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, ResolveFlags};
@@ -151,6 +151,8 @@ pub struct BoxRoot {
     path: PathBuf,
     /// Whether openat2 is not to be had (before Linux 5.6, or forbidden by a sandbox).
     walk: AtomicBool,
+    /// See [`BoxRoot::tick`]; asked for every file.
+    tick: OnceLock<Duration>,
     /// The folder that was read from last: most paths that follow lie in it as well.
     last: Mutex<Option<(SpacePath, Arc<OwnedFd>)>>,
 }
@@ -166,7 +168,7 @@ impl BoxRoot {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Bits::empty())?;
-        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), last: Mutex::new(None) })
+        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), tick: OnceLock::new(), last: Mutex::new(None) })
     }
 
     /// The path that it was opened by, for messages and for other programs.
@@ -179,11 +181,11 @@ impl BoxRoot {
     /// is 10 ms at most, with some room.
     #[must_use]
     pub fn tick(&self) -> Duration {
-        match rustix::fs::fstatfs(&self.fd) {
+        *self.tick.get_or_init(|| match rustix::fs::fstatfs(&self.fd) {
             #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number, signed on some architectures")]
             Ok(fs) if fs.f_type as u64 == MSDOS_MAGIC => Duration::from_secs(2),
             _ => Duration::from_millis(20),
-        }
+        })
     }
 
     /// Bytes that this user may still write on the box's file system.
@@ -243,6 +245,14 @@ impl BoxRoot {
     /// # Errors
     /// As openat(2); "not a regular file".
     pub fn open_file(&self, path: &SpacePath) -> io::Result<File> {
+        Ok(self.open_seen(path)?.0)
+    }
+
+    /// As [`BoxRoot::open_file`], with what fstat said of the open file.
+    ///
+    /// # Errors
+    /// As [`BoxRoot::open_file`].
+    pub fn open_seen(&self, path: &SpacePath) -> io::Result<(File, Stat)> {
         let folder = self.folder_of(path)?;
         regular(rustix::fs::openat(&*folder, name(path), REGULAR | OFlags::RDONLY, Bits::empty()))
     }
@@ -363,13 +373,14 @@ fn in_the_way() -> io::Error {
     io::Error::other("a symlink is in the way")
 }
 
-fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
+fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<(File, Stat)> {
     let fd = match opened {
         Err(Errno::LOOP | Errno::NXIO) => return Err(io::Error::other("not a regular file")),
         opened => opened?,
     };
-    if stat_of(&fd)?.kind != Kind::File {
+    let stat = stat_of(&fd)?;
+    if stat.kind != Kind::File {
         return Err(io::Error::other("not a regular file"));
     }
-    Ok(File::from(fd))
+    Ok((File::from(fd), stat))
 }
