@@ -245,6 +245,14 @@ impl BoxRoot {
     /// # Errors
     /// As openat(2); "not a regular file".
     pub fn open_file(&self, path: &SpacePath) -> io::Result<File> {
+        Ok(self.open_seen(path)?.0)
+    }
+
+    /// As [`BoxRoot::open_file`], with what fstat said of the open file.
+    ///
+    /// # Errors
+    /// As [`BoxRoot::open_file`].
+    pub fn open_seen(&self, path: &SpacePath) -> io::Result<(File, Stat)> {
         let folder = self.folder_of(path)?;
         regular(rustix::fs::openat(&*folder, name(path), REGULAR | OFlags::RDONLY, Bits::empty()))
     }
@@ -365,13 +373,14 @@ fn in_the_way() -> io::Error {
     io::Error::other("a symlink is in the way")
 }
 
-fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
+fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<(File, Stat)> {
     let fd = match opened {
         Err(Errno::LOOP | Errno::NXIO) => return Err(io::Error::other("not a regular file")),
         opened => opened?,
     };
-    if stat_of(&fd)?.kind != Kind::File {
+    let stat = stat_of(&fd)?;
+    if stat.kind != Kind::File {
         return Err(io::Error::other("not a regular file"));
     }
-    Ok(File::from(fd))
+    Ok((File::from(fd), stat))
 }

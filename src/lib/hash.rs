@@ -3,6 +3,7 @@
 
 pub mod stream;
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -77,9 +78,9 @@ pub fn hash_path(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
 /// As [`hash_path`].
 pub fn hash_file(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
     for _ in 0..TRIES {
-        let mut file = root.open_file(path)?;
-        let (begun, before) = (SystemTime::now(), stat_of(&file)?);
-        let (sha1, first) = read_all(&mut file)?;
+        let begun = SystemTime::now();
+        let (mut file, before) = root.open_seen(path)?;
+        let (sha1, first) = read_all(&mut file, before.size)?;
         if stat_of(&file)?.unchanged(&before) {
             let mime = Some(mime_of(path.name(), &first));
             return Ok(Hashed { sha1, mime, stat: before, racy: is_racy(&before, begun, root) });
@@ -108,14 +109,25 @@ fn changed() -> io::Error {
     io::Error::other("changed while it was read")
 }
 
+thread_local! {
+    /// What files are read into. To allocate and clear it for each small file took as long as hashing it.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BLOCK]);
+}
+
 /// The hash of what is left of a file, and its first bytes.
-fn read_all(file: &mut File) -> io::Result<(Sha1, Vec<u8>)> {
-    let mut buffer = vec![0; BLOCK];
+fn read_all(file: &mut File, size: u64) -> io::Result<(Sha1, Vec<u8>)> {
+    BUFFER.with_borrow_mut(|buffer| read_into(buffer, file, size))
+}
+
+/// A file of `size` bytes is not asked whether it ends after them: when it does not, it has changed,
+/// which the look afterwards tells. A size of 0 may be that of a file that the kernel makes up.
+fn read_into(buffer: &mut [u8], file: &mut File, size: u64) -> io::Result<(Sha1, Vec<u8>)> {
     let mut first = Vec::new();
     let mut hasher = Hasher::default();
-    loop {
-        let read = match file.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.finish(), first)),
+    let mut total = 0;
+    while total == 0 || total < size {
+        let read = match file.read(buffer) {
+            Ok(0) => break,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
         };
@@ -123,7 +135,9 @@ fn read_all(file: &mut File) -> io::Result<(Sha1, Vec<u8>)> {
             first.extend_from_slice(&buffer[..read.min(MAGIC - first.len())]);
         }
         hasher.update(&buffer[..read]);
+        total += read as u64;
     }
+    Ok((hasher.finish(), first))
 }
 
 /// Whether a file of `root` that looks like `stat` may have been written after `begun` without a new

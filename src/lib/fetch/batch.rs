@@ -85,12 +85,13 @@ impl Run<'_> {
         }
         if matches!(seen, Seen::Deleted) {
             // unless an interrupted run, or a step yet to come, has what belongs here
-            let content = match self.leftover(action)? {
+            let loser_is_gone = action.action == Verb::Conflict && self.kept_before(action)?.is_empty();
+            let content = match self.leftover(action)?.filter(|_| !loser_is_gone) {
                 Some(path) => {
                     let before = self.settle_displaced(action)?;
                     return Ok(Some((seen, Content::Staged(path), before)));
                 }
-                None if self.is_source(&action.path) => self.obtain(action, 0)?,
+                None if self.is_source(&action.path) && !loser_is_gone => self.obtain(action, 0)?,
                 None => {
                     self.report.notice(&format!("{}: deleted here and not committed: left alone", action.path));
                     return Ok(None);

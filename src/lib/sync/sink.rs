@@ -8,8 +8,9 @@ use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin, Outcome};
 use crate::record::Document;
 
-/// Documents that go into one transaction at most.
-pub const BATCH: usize = 1000;
+/// Documents that go into one transaction at most. Each transaction waits for the disk: batches of 500
+/// made a first commit wait four hundred times. This many take less than 16 MB.
+pub const BATCH: usize = 8192;
 
 /// What became of the documents so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,7 +119,10 @@ impl<'a> Sink<'a> {
         }
         if let (Some(folder), None) = (&self.scratch, &self.copy) {
             let path = folder.join(format!("{:08x}", self.index.id()));
-            self.index.copy_to(&path)?;
+            // an earlier source may have brought something
+            if !path.exists() {
+                self.index.copy_to(&path)?;
+            }
             self.copy = Some(Sqlite::open(&path, Access::Write)?);
         }
         let index = self.copy.as_mut().unwrap_or(self.index);
