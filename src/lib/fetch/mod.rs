@@ -80,7 +80,7 @@ pub struct Options<'a> {
 
 /// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
 /// empty file that keeps the plan. `output` gets the entries as they now are on disk, and after those
-/// of each step the step itself with the type `done`; what failed is reported, and has none.
+/// of each step the step itself with the type `done`; what failed is reported, and has an error record.
 ///
 /// # Errors
 /// The plan is cut short, damaged, not for this box, would remove too much or does not fit: then
@@ -100,6 +100,9 @@ pub fn fetch<R: BufRead, W: Write>(
     let mut output = Output { writer: Writer::new(output), queue: Vec::new(), touched: Instant::now() };
     for error in &plan.errors {
         output.writer.put_error(error)?;
+    }
+    for &offset in &plan.foreign {
+        output.writer.put_raw(&plan.line(offset)?)?;
     }
     if !plan.forward.is_empty() || !plan.removes.is_empty() {
         let staging = Staging::open(root)?;
