@@ -2,6 +2,7 @@
 //! lost that nobody overwrote, deleted or purged, and in the end all boxes agree.
 //!
 //! `LTR_HISTORIES=500 LTR_SEED=1 cargo test --release --test random` runs more of them, from another seed.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Boxes on real folders, driven through the library: what the porcelain composes, in one process.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "only tests use it")]
 #![allow(missing_docs, reason = "helpers of tests")]
 
 use std::cell::RefCell;
