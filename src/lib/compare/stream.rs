@@ -18,8 +18,8 @@ use crate::report::Report;
 use crate::scan::{Found, Item, SkippedRecord, Tracked, put_unknown, walk};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
-/// Items that travel between the threads at once.
-const BATCH: usize = 256;
+/// Items that travel between the threads at once: few enough wake-ups, in 200 KB a batch.
+const BATCH: usize = 1024;
 
 /// Compares a scan's stream with the index: `ltr-compare`.
 ///
@@ -112,7 +112,7 @@ pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, out
     let mut writer = Writer::new(output);
     let mut put = |difference| put(&mut writer, difference, Some(&mut *report));
     let mut comparer = Comparer::new(index, compare, Some(&beneath), &mut put)?;
-    let (sender, receiver) = sync_channel::<Vec<Found>>(16);
+    let (sender, receiver) = sync_channel::<Vec<Found>>(8);
     let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
     let walker = std::thread::spawn(move || walk_into(&root, &index_path, &starts, &sender));
     let compared = drain(&receiver, &mut comparer);
