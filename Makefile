@@ -19,8 +19,11 @@ built = target/$(PROFILE)
 binaries := $(patsubst src/bin/%.rs,%,$(wildcard src/bin/*.rs))
 scripts := $(wildcard porcelain/*)
 pages := $(wildcard man/*.[157])
-shell := $(wildcard porcelain/* demo/* tests/*.sh bench/*.sh) tests/run .ci/run
+shell := $(wildcard porcelain/* demo/run tests/*.sh tests/run bench/*.sh) .ci/run
 sources := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+
+# of ltr itself; those of the programs are made from their options
+completion = $(if $(wildcard completions/$(1)),$(INSTALL) -m 644 completions/$(1) '$(2)')
 
 .PHONY: all help demo prepare lint test bench install uninstall clean
 
@@ -56,7 +59,7 @@ test: prepare
 	tests/run
 
 bench: all
-	bench/run.sh
+	bench/run
 
 install: all
 	$(INSTALL) -d '$(bindir)' '$(libexecdir)' '$(bashdir)' '$(zshdir)' '$(fishdir)'
@@ -74,9 +77,9 @@ install: all
 		$(built)/$$binary --generate-completions zsh >'$(zshdir)'/_$$binary && \
 		$(built)/$$binary --generate-completions fish >'$(fishdir)'/$$binary.fish || exit; \
 	done
-	$(INSTALL) -m 644 completions/ltr.bash '$(bashdir)/ltr'
-	$(INSTALL) -m 644 completions/_ltr '$(zshdir)/_ltr'
-	$(INSTALL) -m 644 completions/ltr.fish '$(fishdir)/ltr.fish'
+	$(call completion,ltr.bash,$(bashdir)/ltr)
+	$(call completion,_ltr,$(zshdir)/_ltr)
+	$(call completion,ltr.fish,$(fishdir)/ltr.fish)
 
 uninstall:
 	rm -f '$(bindir)/ltr' $(patsubst %,'$(bindir)/%',$(binaries))
@@ -84,7 +87,7 @@ uninstall:
 	rm -f $(foreach page,$(pages),'$(sharedir)/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))')
 	rm -f $(patsubst %,'$(bashdir)/%',ltr $(binaries)) $(patsubst %,'$(zshdir)/_%',ltr $(binaries))
 	rm -f $(patsubst %,'$(fishdir)/%.fish',ltr $(binaries))
-	rmdir '$(libexecdir)' 2>/dev/null || :
+	if test -d '$(libexecdir)'; then rmdir '$(libexecdir)'; fi
 
 clean:
 	$(CARGO) clean

@@ -4,7 +4,7 @@ import os
 import random
 
 # Names as people give them: some say what is inside, some do not.
-ENDINGS = [".txt", ".jpg", ".html", "", ".c", ".pdf", ".dat", ".tar.gz"]
+ENDINGS = [".txt", ".jpg", ".html", "", ".c", ".pdf", ".png", ".tar.gz"]
 # Files begin at an offset of one random block, which is much quicker than random bytes for each.
 BLOCK = 1 << 20
 

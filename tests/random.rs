@@ -2,6 +2,7 @@
 //! lost that nobody overwrote, deleted or purged, and in the end all boxes agree.
 //!
 //! `LTR_HISTORIES=500 LTR_SEED=1 cargo test --release --test random` runs more of them, from another seed.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod common;
 
@@ -42,7 +43,7 @@ struct History {
     log: Vec<String>,
 }
 
-const NAMES: [&str; 7] = ["a", "b", "d/a", "d/b", "d/e/c", "e", "d"];
+const NAMES: [&str; 8] = ["a", "b", "d/a", "d/b", "d/e/c", "e", "d", "moved/a"];
 
 impl History {
     fn new(seed: u64, world: &World) -> Self {
@@ -50,7 +51,8 @@ impl History {
         let boxes = if rng.below(2) == 0 {
             world.apart(["x", "y", "z"]).to_vec()
         } else {
-            world.boxes([("x", "complete"), ("y", "complete"), ("z", "complete")]).to_vec()
+            let policy = ["complete", "ondemand", "skeleton"][rng.below(3)];
+            world.boxes([("x", "complete"), ("y", "complete"), ("z", policy)]).to_vec()
         };
         Self { rng, boxes, owed: BTreeSet::new(), written: 0, log: Vec::new() }
     }
@@ -83,7 +85,11 @@ impl History {
                 here.chmod(&file, mode);
             }
             (36..43, Some(file)) => self.rename(b, &file),
-            (43..48, Some(file)) => self.delete(b, &file),
+            (43..47, Some(file)) => self.delete(b, &file),
+            (47..48, _) if here.at("d").is_dir() && !here.exists("moved") => {
+                self.log.push(format!("{}: mv d moved", here.name));
+                here.mv("d", "moved");
+            }
             (48..51, _) => self.swap(b, &files),
             (51..66, _) => {
                 let letters = here.commit();
@@ -104,7 +110,14 @@ impl History {
                 self.log.push(format!("{}: mark --skip {file}", here.name));
                 here.mark(&format!("/{file}"), Want::Skip);
             }
-            (97..100, Some(file)) => {
+            (97..98, Some(file)) if here.status().is_empty() => {
+                let content = here.read(&file);
+                self.log.push(format!("{}: purge {file} ({content})", here.name));
+                here.purge(&format!("/{file}"));
+                // a person removed it by name; what else was at that path and known here went with it
+                self.overwritten_everywhere(b, &file);
+            }
+            (98..100, Some(file)) => {
                 self.log.push(format!("{}: mark --clear {file}", here.name));
                 here.mark(&format!("/{file}"), Want::Cleared);
             }
@@ -126,6 +139,17 @@ impl History {
         let entry = here.open().entry(&here.name, &common::path(&format!("/{name}"))).unwrap();
         if let Some(sha1) = entry.filter(|e| e.present).and_then(|e| e.attrs.sha1) {
             self.owed.retain(|content| sha1_of(content.as_bytes()) != sha1);
+        }
+    }
+
+    /// All contents that the index of a box knows at a path.
+    fn overwritten_everywhere(&mut self, b: usize, name: &str) {
+        let index = self.boxes[b].open();
+        for other in &self.boxes {
+            let entry = index.entry(&other.name, &common::path(&format!("/{name}"))).unwrap();
+            if let Some(sha1) = entry.and_then(|e| e.attrs.sha1) {
+                self.owed.retain(|content| sha1_of(content.as_bytes()) != sha1);
+            }
         }
     }
 

@@ -3,13 +3,14 @@
 #[path = "cli/mod.rs"]
 mod cli;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use litter::exit::Exit;
 use litter::sources::read_sources;
-use litter::sync::{Options, sync, sync_sources};
+use litter::sync::{Options, copy_for_plan, sync, sync_sources};
 
 /// Merge two indexes of a space: what is new in A goes to B, and back
 #[derive(Parser)]
@@ -26,6 +27,9 @@ struct Args {
     /// With --sources: only from them into A
     #[arg(long, requires = "sources")]
     into: bool,
+    /// With --into: leave A as it is, and write to a copy of it in this folder, made once there is something to write
+    #[arg(long, value_name = "DIR", requires = "into", conflicts_with = "dryrun")]
+    scratch: Option<PathBuf>,
     /// Only from A to B
     #[arg(long)]
     one_way: bool,
@@ -40,11 +44,16 @@ fn main() -> ExitCode {
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let folder = args.dryrun.then(tempfile::tempdir).transpose()?;
-    let scratch = folder.as_ref().map(|folder| folder.path().to_path_buf());
+    let planned = args.scratch.clone();
+    let scratch = args.scratch.or(folder.as_ref().map(|folder| folder.path().to_path_buf()));
     let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()? };
     let a = cli::space(Some(&args.a))?;
     match args.b {
         Some(b) => sync(&a, &cli::space(Some(&b))?, &options, cli::stdout(), report),
-        None => sync_sources(&a, &read_sources(cli::stdin())?, &options, cli::stdout(), report),
+        None => {
+            let exit = sync_sources(&a, &read_sources(cli::stdin())?, &options, cli::stdout(), report)?;
+            planned.map_or(Ok(()), |folder| copy_for_plan(&a, &folder))?;
+            Ok(exit)
+        }
     }
 }

@@ -16,12 +16,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::fsinfo::FsTraits;
 use crate::path::{SEPARATOR, SpacePath};
 use crate::record::{Ftype, Local, Mode};
 
@@ -31,9 +32,6 @@ pub const STAGING: &str = ".ltr-tmp";
 pub const COOKIE: &str = ".ltr";
 /// The folder of an index that a box carries with it.
 pub const CARRIED_INDEX: &str = ".ltr-index";
-
-/// FAT's number for statfs(2), `MSDOS_SUPER_MAGIC` of linux/magic.h.
-const MSDOS_MAGIC: u64 = 0x4d44;
 
 /// What kind of thing is at a path, the ones that no entry can describe included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +151,7 @@ pub struct BoxRoot {
     walk: AtomicBool,
     /// The folder that was read from last: most paths that follow lie in it as well.
     last: Mutex<Option<(SpacePath, Arc<OwnedFd>)>>,
+    traits: OnceLock<Option<FsTraits>>,
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -166,7 +165,7 @@ impl BoxRoot {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Bits::empty())?;
-        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), last: Mutex::new(None) })
+        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), last: Mutex::new(None), traits: OnceLock::new() })
     }
 
     /// The path that it was opened by, for messages and for other programs.
@@ -175,15 +174,18 @@ impl BoxRoot {
         &self.path
     }
 
-    /// How far apart two writes must be to have different times: 2 s on FAT, else a kernel tick, which
-    /// is 10 ms at most, with some room.
+    /// What its file system can express; none where that cannot be told.
+    #[must_use]
+    pub fn traits(&self) -> Option<FsTraits> {
+        *self.traits.get_or_init(|| FsTraits::of(&self.fd).ok())
+    }
+
+    /// How far apart two writes must be to have different times: the granularity of the file system, 2 s
+    /// on FAT, and a kernel tick at least, which is 10 ms at most, with some room.
     #[must_use]
     pub fn tick(&self) -> Duration {
-        match rustix::fs::fstatfs(&self.fd) {
-            #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number, signed on some architectures")]
-            Ok(fs) if fs.f_type as u64 == MSDOS_MAGIC => Duration::from_secs(2),
-            _ => Duration::from_millis(20),
-        }
+        let granularity = self.traits().map_or(Duration::ZERO, |traits| Duration::from_nanos(traits.granularity_ns));
+        granularity.max(Duration::from_millis(20))
     }
 
     /// Bytes that this user may still write on the box's file system.
@@ -243,6 +245,14 @@ impl BoxRoot {
     /// # Errors
     /// As openat(2); "not a regular file".
     pub fn open_file(&self, path: &SpacePath) -> io::Result<File> {
+        Ok(self.open_seen(path)?.0)
+    }
+
+    /// As [`BoxRoot::open_file`], with what fstat said of the open file.
+    ///
+    /// # Errors
+    /// As [`BoxRoot::open_file`].
+    pub fn open_seen(&self, path: &SpacePath) -> io::Result<(File, Stat)> {
         let folder = self.folder_of(path)?;
         regular(rustix::fs::openat(&*folder, name(path), REGULAR | OFlags::RDONLY, Bits::empty()))
     }
@@ -363,13 +373,14 @@ fn in_the_way() -> io::Error {
     io::Error::other("a symlink is in the way")
 }
 
-fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
+fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<(File, Stat)> {
     let fd = match opened {
         Err(Errno::LOOP | Errno::NXIO) => return Err(io::Error::other("not a regular file")),
         opened => opened?,
     };
-    if stat_of(&fd)?.kind != Kind::File {
+    let stat = stat_of(&fd)?;
+    if stat.kind != Kind::File {
         return Err(io::Error::other("not a regular file"));
     }
-    Ok(File::from(fd))
+    Ok((File::from(fd), stat))
 }

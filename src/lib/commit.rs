@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use serde_json::Map;
 
 pub use self::documents::Author;
@@ -156,7 +157,7 @@ fn read<R: BufRead, W: Write>(
                 record.check().with_context(|| format!("line {number}"))?;
                 take(record, writer)?;
             }
-            Some(Line::Record { .. }) => {}
+            Some(Line::Record { json, .. }) => writer.put_raw(json)?,
         }
     }
 }
@@ -165,6 +166,16 @@ fn read<R: BufRead, W: Write>(
 fn still_purged(commit: &Commit, record: &FileRecord) -> bool {
     let same = record.was.as_ref().is_some_and(|w| w.ftype == record.ftype && w.sha1.is_some() && w.sha1 == record.sha1);
     record.change == Some(Change::New) && same && !commit.is_named(&record.path)
+}
+
+/// Of a record, what tells whether it is of something gone: a fifth of the work of reading all of it.
+#[derive(Deserialize)]
+struct Gone {
+    ftype: Ftype,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    change: Option<Change>,
 }
 
 /// What is gone, known before anything was hashed.
@@ -177,14 +188,18 @@ impl Candidates {
     fn read(mut changes: File) -> Result<Self> {
         changes.rewind()?;
         let mut found = Self { sizes: HashSet::new(), folders: false };
-        let mut nowhere = Writer::new(std::io::sink());
-        read(&mut Reader::new(BufReader::new(changes)), &mut nowhere, |record, _| {
-            if record.change == Some(Change::Gone) {
-                found.folders |= record.ftype == Ftype::Dir;
-                found.sizes.insert(record.size);
+        let mut reader = Reader::new(BufReader::new(changes));
+        while let Some(line) = reader.next_line()? {
+            if let Line::Record { kind, json } = line
+                && kind == "scan"
+            {
+                let gone: Gone = serde_json::from_slice(json).context("not a scan record")?;
+                if gone.change == Some(Change::Gone) {
+                    found.folders |= gone.ftype == Ftype::Dir;
+                    found.sizes.insert(gone.size);
+                }
             }
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 

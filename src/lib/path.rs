@@ -9,7 +9,8 @@ use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest name of one component in bytes, `NAME_MAX` of limits.h(0p).
 pub const NAME_MAX: usize = 255;
@@ -51,8 +52,7 @@ impl fmt::Display for PathError {
 impl std::error::Error for PathError {}
 
 /// The absolute path of a file within a space.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "Cow<'_, str>", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SpacePath {
     key: Vec<u8>,
 }
@@ -70,6 +70,10 @@ impl SpacePath {
     /// Anything that is not the canonical spelling of a path below the root, see [`PathError`].
     pub fn from_spelled(text: &str) -> Result<Self, PathError> {
         let relative = text.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
+        if !relative.as_bytes().contains(&b'\\') {
+            // UTF-8 without a backslash has one spelling already; nearly all paths are such
+            return Self::from_relative(relative.as_bytes());
+        }
         let path = Self::from_relative(&unescape(relative)?)?;
         if escape(relative_bytes(&path.key).as_ref()) == relative { Ok(path) } else { Err(PathError::Spelling) }
     }
@@ -122,7 +126,20 @@ impl SpacePath {
     /// The spelling used in records.
     #[must_use]
     pub fn spelled(&self) -> String {
-        format!("/{}", escape(&relative_bytes(&self.key)))
+        let mut text = String::with_capacity(self.key.len() + 1);
+        text.push('/');
+        if let (Ok(plain), false) = (str::from_utf8(&self.key), self.key.contains(&b'\\')) {
+            // replaced in one go: a path is written several times on its way through a pipe
+            plain.split('\0').enumerate().for_each(|(at, name)| {
+                if at > 0 {
+                    text.push('/');
+                }
+                text.push_str(name);
+            });
+            return text;
+        }
+        text.push_str(&escape(&relative_bytes(&self.key)));
+        text
     }
 
     /// The raw bytes with a leading `/`, for people and for `-0`.
@@ -211,16 +228,25 @@ impl fmt::Display for SpacePath {
     }
 }
 
-impl TryFrom<Cow<'_, str>> for SpacePath {
-    type Error = PathError;
-    fn try_from(text: Cow<'_, str>) -> Result<Self, PathError> {
-        Self::from_spelled(&text)
+impl Serialize for SpacePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.spelled())
     }
 }
 
-impl From<SpacePath> for String {
-    fn from(path: SpacePath) -> String {
-        path.spelled()
+impl<'de> Deserialize<'de> for SpacePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Spelled;
+        impl Visitor<'_> for Spelled {
+            type Value = SpacePath;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path of a space")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SpacePath, E> {
+                SpacePath::from_spelled(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Spelled)
     }
 }
 

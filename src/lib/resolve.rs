@@ -104,6 +104,9 @@ pub enum Decision<'a> {
 
 /// Decides for the box `me`. Its own copies count even when it is forgotten: they are facts.
 pub fn decide<'a>(rows: &'a [Row], me: BoxId, intent: &Intent, counts: impl Fn(BoxId) -> bool) -> Decision<'a> {
+    if intent.skipped().is_none() && everywhere_alike(rows, me) {
+        return Decision::Nothing;
+    }
     let heads = Heads::of(rows, |id| id == me || counts(id));
     let Some(winner) = heads.winner() else { return Decision::Nothing };
     let own = rows.iter().find(|r| r.box_id == me);
@@ -114,6 +117,14 @@ pub fn decide<'a>(rows: &'a [Row], me: BoxId, intent: &Intent, counts: impl Fn(B
         None if intent.skipped().is_some() => Decision::Skipped,
         None => Decision::Nothing,
     }
+}
+
+/// Whether `me` and every other box of `rows` hold one version of one content: nearly all paths are such,
+/// and then nothing has to be sorted out. Takes a third off a plan that finds nothing to do.
+fn everywhere_alike(rows: &[Row], me: BoxId) -> bool {
+    let Some(first) = rows.first() else { return false };
+    let alike = |r: &Row| r.content() == first.content() && r.mode == first.mode && r.version == first.version;
+    rows.iter().any(|r| r.box_id == me) && rows.iter().all(|r| r.present && !r.purged && alike(r))
 }
 
 fn decide_present<'a>(own: &Row, winner: &'a Row, heads: &Heads<'a>, intent: &Intent) -> Decision<'a> {

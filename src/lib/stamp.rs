@@ -5,15 +5,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::record::Parse;
 
 /// Largest milliseconds since 1970 that a stamp may carry: 12 hex digits, less one bit so that a
 /// clock that has seen it can still count on.
 pub const MS_MAX: u64 = (1 << 47) - 1;
 
 /// One tick of the clock: when, which in that millisecond, and at which index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "std::borrow::Cow<'_, str>", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Stamp {
     /// Milliseconds since 1970.
     pub ms: u64,
@@ -52,12 +53,6 @@ impl fmt::Display for Stamp {
     }
 }
 
-impl From<Stamp> for String {
-    fn from(stamp: Stamp) -> String {
-        stamp.to_string()
-    }
-}
-
 /// A string that is not a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAStamp;
@@ -82,17 +77,27 @@ impl FromStr for Stamp {
     }
 }
 
-impl TryFrom<std::borrow::Cow<'_, str>> for Stamp {
-    type Error = NotAStamp;
-    fn try_from(text: std::borrow::Cow<'_, str>) -> Result<Self, NotAStamp> {
-        text.parse()
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parse { what: "a stamp", parse: |text| text.parse().ok() })
     }
 }
 
 /// Reads exactly `digits` lower-case hex digits.
 fn hex(text: &str, digits: usize) -> Option<u64> {
-    let canonical = text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    canonical.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(u64::from(digit - b'0')),
+        b'a'..=b'f' => Some(u64::from(digit - b'a' + 10)),
+        _ => None,
+    };
+    let of = |number: u64, digit| Some(number << 4 | value(digit)?);
+    (text.len() == digits).then(|| text.bytes().try_fold(0, of)).flatten()
 }
 
 /// Reads the 8 hex digits of an index id or actor.

@@ -133,6 +133,20 @@ pub fn sync_sources(
     Ok(if none { Exit::Nothing } else { Exit::of_failures(failures + errors) })
 }
 
+/// Makes the copy of `here` in `scratch` that a plan without consequences needs, where a sync has not made
+/// one: a plan looks for contents, and their index must not be made in an index that is to stay as it is.
+///
+/// # Errors
+/// The index cannot be read, or the copy not be written.
+pub fn copy_for_plan(here: &Space, scratch: &Path) -> Result<()> {
+    let Space::File(path) = here else { return Ok(()) };
+    let index = Sqlite::open(path, Access::Read)?;
+    if !index.has_content_index()? && std::fs::read_dir(scratch)?.next().is_none() {
+        index.copy_to(&scratch.join("index"))?;
+    }
+    Ok(())
+}
+
 fn same_file(a: &Path, b: &Path) -> Result<bool> {
     let id = |path: &Path| {
         let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;

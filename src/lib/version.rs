@@ -7,6 +7,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::record::Parse;
 use crate::stamp::parse_hex8;
 
 /// Largest count: what every JSON reader holds exactly (RFC 8259, section 6).
@@ -136,6 +137,16 @@ impl Serialize for Version {
     }
 }
 
+/// An actor as the key of a map.
+struct Actor(u32);
+
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parse = |text: &str| parse_hex8(text).map(Actor);
+        deserializer.deserialize_str(Parse { what: "an actor of 8 hex digits", parse })
+    }
+}
+
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Counts;
@@ -146,8 +157,8 @@ impl<'de> Deserialize<'de> for Version {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Version, A::Error> {
                 let mut version = Version::default();
-                while let Some((actor, count)) = map.next_entry::<std::borrow::Cow<'_, str>, u64>()? {
-                    let actor = parse_hex8(&actor).ok_or_else(|| A::Error::custom("an actor is 8 hex digits"))?;
+                while let Some((actor, count)) = map.next_entry::<Actor, u64>()? {
+                    let actor = actor.0;
                     if count == 0 || count > COUNT_MAX || version.count(actor) != 0 {
                         return Err(A::Error::custom("count of a version out of range"));
                     }

@@ -36,7 +36,7 @@ impl BoxRoot {
     /// As openat(2).
     pub fn create(&self, path: &SpacePath) -> io::Result<File> {
         let flags = REGULAR | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        regular(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::from_raw_mode(0o600)))
+        Ok(regular(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::from_raw_mode(0o600)))?.0)
     }
 
     /// Opens a regular file for reading and writing.
@@ -45,7 +45,7 @@ impl BoxRoot {
     /// As openat(2); "not a regular file".
     pub fn reopen(&self, path: &SpacePath) -> io::Result<File> {
         let flags = REGULAR | OFlags::RDWR;
-        regular(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::empty()))
+        Ok(regular(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::empty()))?.0)
     }
 
     /// Removes a file or symlink.

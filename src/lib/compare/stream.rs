@@ -13,13 +13,13 @@ use crate::boxfs::BoxRoot;
 use crate::exit::Exit;
 use crate::index::sqlite::{Access, Sqlite};
 use crate::path::{SpacePath, unescape};
-use crate::record::{FileRecord, Ftype, Mode};
+use crate::record::{Extra, FileRecord, Ftype, Mode};
 use crate::report::Report;
 use crate::scan::{Found, Item, SkippedRecord, Tracked, put_unknown, walk};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
-/// Items that travel between the threads at once.
-const BATCH: usize = 256;
+/// Items that travel between the threads at once: few enough wake-ups, in 200 KB a batch.
+const BATCH: usize = 1024;
 
 /// Compares a scan's stream with the index: `ltr-compare`.
 ///
@@ -35,7 +35,16 @@ pub fn compare_stream<R: BufRead, W: Write>(
 ) -> Result<Exit> {
     let mut reader = Reader::new(input);
     let writer = std::cell::RefCell::new(Writer::new(output));
-    let mut put = |difference| put(&mut writer.borrow_mut(), difference, None);
+    // an item has no room for what this ltr does not know, so it waits beside it
+    let unknown = std::cell::RefCell::new(Extra::new());
+    let mut put = |mut difference| {
+        if let Difference::Record(record) = &mut difference
+            && record.local.is_some()
+        {
+            record.extra = unknown.take();
+        }
+        put(&mut writer.borrow_mut(), difference, None)
+    };
     let mut comparer = Comparer::new(index, compare, root, &mut put)?;
     let mut last = SpacePath::root();
     loop {
@@ -43,7 +52,11 @@ pub fn compare_stream<R: BufRead, W: Write>(
         let Some(line) = reader.next_line()? else { break };
         let found = match line {
             Line::Record { kind, json } => match kind.as_ref() {
-                "scan" => Found::Item(item(json).with_context(|| format!("line {number}"))?),
+                "scan" => {
+                    let (item, extra) = item(json).with_context(|| format!("line {number}"))?;
+                    unknown.replace(extra);
+                    Found::Item(item)
+                }
                 "skipped" => {
                     let SkippedRecord { path, why } = serde_json::from_slice(json).with_context(|| format!("line {number}"))?;
                     Found::Skipped { path, why }
@@ -69,11 +82,11 @@ pub fn compare_stream<R: BufRead, W: Write>(
 }
 
 /// What a `scan` record says was on disk.
-fn item(json: &[u8]) -> Result<Item> {
+fn item(json: &[u8]) -> Result<(Item, Extra)> {
     let record: FileRecord = serde_json::from_slice(json)?;
     record.check()?;
     let local = record.local.context("not a record of a scan: no local facts")?;
-    Ok(Item {
+    let item = Item {
         path: record.path,
         ftype: record.ftype,
         size: record.size,
@@ -85,7 +98,8 @@ fn item(json: &[u8]) -> Result<Item> {
         ctime: local.ctime,
         ctime_nsec: local.ctime_nsec,
         target: record.target.as_deref().map(unescape).transpose()?,
-    })
+    };
+    Ok((item, record.extra))
 }
 
 /// Walks the box and compares at once: `ltr-scan --known`. Only what differs becomes a record.
@@ -98,7 +112,7 @@ pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, out
     let mut writer = Writer::new(output);
     let mut put = |difference| put(&mut writer, difference, Some(&mut *report));
     let mut comparer = Comparer::new(index, compare, Some(&beneath), &mut put)?;
-    let (sender, receiver) = sync_channel::<Vec<Found>>(16);
+    let (sender, receiver) = sync_channel::<Vec<Found>>(8);
     let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
     let walker = std::thread::spawn(move || walk_into(&root, &index_path, &starts, &sender));
     let compared = drain(&receiver, &mut comparer);

@@ -28,12 +28,14 @@ impl Run<'_> {
         self.check_place(action)?;
         let open = Mode(0o700 | action.mode.0);
         let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else {
-            if action.action == Verb::Touch {
+            let kept = self.kept_before(action)?;
+            // what is not here cannot be kept, so nobody may be told that it was
+            if action.have.is_some() && kept.is_empty() && !self.vacated.contains(&action.path) {
                 self.report.notice(&format!("{}: deleted here and not committed: left alone", action.path));
                 return Ok(None);
             }
             self.root.mkdir(&action.path, open)?;
-            return Ok(Some(self.kept_before(action)?));
+            return Ok(Some(kept));
         };
         if action.have.is_none() && !self.root.lists(&action.path)? {
             bail!("another name here differs only in case");

@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Hashed, hash_file, hash_symlink};
 use crate::boxfs::BoxRoot;
 use crate::exit::Exit;
-use crate::record::{Change, FileRecord, Ftype};
+use crate::record::{Change, FileRecord, Ftype, Was};
 use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
 /// Records that wait for their hashes at a time, which bounds memory and keeps the order.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
+/// Bytes after which a batch is large enough: what was hashed is then passed on, and outlives a kill.
+const BATCH_BYTES: u64 = 256 << 20;
 /// Two readers keep a disk and a core busy; more make an archive disk seek.
 const WORKERS: usize = 2;
 
@@ -67,24 +70,19 @@ fn pass<R: BufRead, W: Write>(
 ) -> Result<Exit> {
     let mut output = Writer::new(output);
     let mut hashed = 0;
-    loop {
-        let mut batch = Vec::with_capacity(BATCH);
-        while batch.len() < BATCH
-            && let Some(item) = next_item(&mut input, gone)?
-        {
-            batch.push(item);
-        }
-        if batch.is_empty() {
-            break;
-        }
-        let results = hash_batch(root, &batch);
-        for (item, result) in batch.into_iter().zip(results) {
+    let mut batch = Batch::read(&mut input, gone)?;
+    while !batch.items.is_empty() {
+        // the next records are read while this batch is hashed
+        let next = batch.hash(root, || Batch::read(&mut input, gone));
+        for (item, slot) in batch.items.into_iter().zip(batch.slots) {
+            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
             hashed += u64::from(result.is_some());
             put(&mut output, item, result, report)?;
         }
         if hashed > 0 {
             report.progress(hashed, 0, Unit::Files);
         }
+        batch = next?;
     }
     Ok(Exit::of_failures(output.end(trailer(&input))?))
 }
@@ -125,27 +123,50 @@ fn certainly_modified(record: &FileRecord) -> bool {
         && record.was.as_ref().is_some_and(|was| was.size != record.size || was.ftype != record.ftype)
 }
 
-/// Hashes what is to be hashed in a batch; `None` for the other items.
-fn hash_batch(root: &BoxRoot, batch: &[Item]) -> Vec<Option<io::Result<Hashed>>> {
-    let results: Vec<Mutex<Option<io::Result<Hashed>>>> = batch.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(item), Some(slot)) = (batch.get(at), results.get(at)) else { break };
-            if let Item::File(record) = item {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash_record(root, record));
+/// Records in their order, with room for a result beside each.
+struct Batch {
+    items: Vec<Item>,
+    slots: Vec<Mutex<Option<io::Result<Hashed>>>>,
+    files: usize,
+}
+
+impl Batch {
+    fn read<R: BufRead>(input: &mut Reader<R>, gone: Option<&HashSet<u64>>) -> Result<Self> {
+        let mut batch = Self { items: Vec::new(), slots: Vec::new(), files: 0 };
+        let mut bytes = 0;
+        while batch.items.len() < BATCH
+            && (bytes < BATCH_BYTES || batch.files < 2 * WORKERS)
+            && let Some(item) = next_item(input, gone)?
+        {
+            if let Item::File(record) = &item {
+                bytes = record.size.saturating_add(bytes);
+                batch.files += 1;
             }
+            batch.items.push(item);
+            batch.slots.push(Mutex::new(None));
         }
-    };
-    let files = batch.iter().filter(|i| matches!(i, Item::File(_))).count();
-    std::thread::scope(|scope| {
-        for _ in 1..WORKERS.min(files) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+        Ok(batch)
+    }
+
+    /// Hashes what is to be hashed, on threads of their own, and meanwhile does `other` on this one.
+    fn hash<T>(&self, root: &BoxRoot, other: impl FnOnce() -> T) -> T {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(item), Some(slot)) = (self.items.get(at), self.slots.get(at)) else { break };
+                if let Item::File(record) = item {
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash_record(root, record));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..WORKERS.min(self.files) {
+                scope.spawn(work);
+            }
+            other()
+        })
+    }
 }
 
 fn hash_record(root: &BoxRoot, record: &FileRecord) -> io::Result<Hashed> {
@@ -193,6 +214,18 @@ fn complete(record: &mut FileRecord, hashed: Hashed) {
     }
 }
 
+/// Of a record, what tells the size of something gone.
+#[derive(Deserialize)]
+struct Gone {
+    ftype: Ftype,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    change: Option<Change>,
+    #[serde(default)]
+    was: Option<Was>,
+}
+
 /// Copies the input into the spool and returns the sizes of the files that are gone.
 fn spool_sizes<R: BufRead>(input: R, spool: &File) -> Result<HashSet<u64>> {
     let (mut input, mut spool) = (Reader::new(input), Writer::new(BufWriter::new(spool)));
@@ -202,9 +235,9 @@ fn spool_sizes<R: BufRead>(input: R, spool: &File) -> Result<HashSet<u64>> {
             Line::Error(error) => spool.put_error(&error)?,
             Line::Record { kind, json } => {
                 if kind == "scan" {
-                    let record: FileRecord = serde_json::from_slice(json).context("not a scan record")?;
-                    if record.change == Some(Change::Gone) && record.ftype == Ftype::File {
-                        sizes.insert(record.was.map_or(record.size, |was| was.size));
+                    let gone: Gone = serde_json::from_slice(json).context("not a scan record")?;
+                    if gone.change == Some(Change::Gone) && gone.ftype == Ftype::File {
+                        sizes.insert(gone.was.map_or(gone.size, |was| was.size));
                     }
                 }
                 spool.put_raw(json)?;

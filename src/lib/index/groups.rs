@@ -199,14 +199,22 @@ impl Sqlite {
         Ok(found)
     }
 
+    /// Whether [`Sqlite::index_contents`] has nothing to do.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn has_content_index(&self) -> Result<bool> {
+        let known = "SELECT 1 FROM sqlite_master WHERE name = 'entries_sha1'";
+        Ok(self.connection.prepare_cached(known)?.exists([])?)
+    }
+
     /// Makes the index on content, without which [`Sqlite::holders`] reads every row. Left out while
     /// the first files are loaded, where it would cost ten times what it costs afterwards.
     ///
     /// # Errors
     /// The index cannot be written; a read-only one is used without.
     pub fn index_contents(&self) -> Result<()> {
-        let known = "SELECT 1 FROM sqlite_master WHERE name = 'entries_sha1'";
-        if !self.connection.prepare_cached(known)?.exists([])? {
+        if !self.has_content_index()? {
             self.connection.execute_batch("CREATE INDEX IF NOT EXISTS entries_sha1 ON entries (sha1)")?;
         }
         Ok(())
@@ -274,7 +282,8 @@ impl Groups<'_> {
     #[allow(clippy::should_implement_trait, reason = "a fallible stream, as rusqlite's own")]
     pub fn next(&mut self) -> Result<Option<Group>> {
         loop {
-            let coming = self.peek_folder()?;
+            self.look_ahead()?;
+            let coming = self.folders.front().map(|f| f.1.as_slice());
             let Some(frame) = self.stack.last_mut() else {
                 if !self.open_folder() {
                     return Ok(None);
@@ -289,7 +298,7 @@ impl Groups<'_> {
             }
             match (frame.groups.front(), coming) {
                 // a folder's own entry comes before what is in it
-                (Some(group), Some(folder)) if group.path.key() > folder.as_slice() => {
+                (Some(group), Some(folder)) if group.path.key() > folder => {
                     self.open_folder();
                 }
                 (Some(_), _) => {
@@ -298,7 +307,7 @@ impl Groups<'_> {
                         return Ok(group);
                     }
                 }
-                (None, Some(folder)) if key_is_within(&folder, frame.path.key()) => {
+                (None, Some(folder)) if key_is_within(folder, frame.path.key()) => {
                     self.open_folder();
                 }
                 (None, _) => {
@@ -308,12 +317,12 @@ impl Groups<'_> {
         }
     }
 
-    /// The key of the next folder that may hold what is asked for.
-    fn peek_folder(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Makes sure that the next folder that may hold what is asked for is known, if there is one.
+    fn look_ahead(&mut self) -> Result<()> {
         if self.folders.is_empty() && !self.no_more_folders {
             self.read_folders()?;
         }
-        Ok(self.folders.front().map(|f| f.1.clone()))
+        Ok(())
     }
 
     fn read_folders(&mut self) -> Result<()> {

@@ -5,6 +5,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavi
 
 use super::sqlite::{self, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, ftype_number};
 use super::{Origin, Outcome};
+use crate::path::SpacePath;
 use crate::record::{Document, Entry, Extra, Fields, Mark, Other, Want};
 use crate::stamp::{Stamp, random_id};
 
@@ -13,6 +14,7 @@ pub(super) fn put(index: &mut Sqlite, documents: &[Document], origin: Origin) ->
     let transaction = index.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut batch = Batch {
         connection: &transaction,
+        upsert: transaction.prepare_cached(UPSERT)?,
         seq: sqlite::meta(&transaction, "seq")?.unwrap_or(0),
         stamp: sqlite::last_stamp(&transaction)?,
         folder: (Vec::new(), None),
@@ -26,14 +28,24 @@ pub(super) fn put(index: &mut Sqlite, documents: &[Document], origin: Origin) ->
     }
     batch.finish()?;
     let after = batch.seq;
+    drop(batch);
     transaction.commit()?;
     index.last_put = (before.unsigned_abs(), after.unsigned_abs());
     Ok(outcomes)
 }
 
+/// Writes an entry where there is none, an older one, or (`?25`) whatever is there.
+const UPSERT: &str =
+    "INSERT INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)
+     ON CONFLICT (folder, name, box) DO UPDATE SET ftype=?4, present=?5, purged=?6, size=?7, mtime=?8, mtime_nsec=?9, mode=?10,
+     sha1=?11, commits=?12, version=?13, stamp=?14, seq=?15, ino=?16, ctime=?17, ctime_nsec=?18, dev=?19, racy=?20,
+     mime=?21, target=?22, moved=?23, extra=?24 WHERE ?25 OR ?14 > stamp";
+
 /// What a batch keeps at hand between documents.
 struct Batch<'a> {
     connection: &'a Connection,
+    /// [`UPSERT`], which nearly every document needs.
+    upsert: CachedStatement<'a>,
     seq: i64,
     stamp: Stamp,
     /// The folder used last: documents come sorted, so this one is mostly the next one's too.
@@ -108,13 +120,7 @@ impl Batch<'_> {
     fn upsert_entry(&mut self, entry: &Entry, folder: i64, box_id: i64, force: bool) -> Result<bool> {
         let (a, local) = (&entry.attrs, entry.local.as_ref().filter(|_| self.origin == Origin::Here));
         let seq = self.seq + 1;
-        let mut statement = self.cached(
-            "INSERT INTO entries VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)
-             ON CONFLICT (folder, name, box) DO UPDATE SET ftype=?4, present=?5, purged=?6, size=?7, mtime=?8, mtime_nsec=?9, mode=?10,
-             sha1=?11, commits=?12, version=?13, stamp=?14, seq=?15, ino=?16, ctime=?17, ctime_nsec=?18, dev=?19, racy=?20,
-             mime=?21, target=?22, moved=?23, extra=?24 WHERE ?25 OR ?14 > stamp",
-        )?;
-        let changed = statement.execute(params![
+        let changed = self.upsert.execute(params![
             folder,
             entry.path.name(),
             box_id,
@@ -137,11 +143,10 @@ impl Batch<'_> {
             local.map(|l| l.racy),
             a.mime,
             a.target,
-            entry.moved.as_ref().map(|p| p.key().to_vec()),
+            entry.moved.as_ref().map(SpacePath::key),
             extra_text(&entry.extra)?,
             force,
         ])?;
-        drop(statement);
         if changed > 0 {
             self.seq = seq;
         }

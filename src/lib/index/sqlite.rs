@@ -259,6 +259,15 @@ impl Sqlite {
         Ok(below.exists(params![path.key(), from, to])?)
     }
 
+    /// Whether any box has, or had, anything directly in `folder`.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn knows_in(&self, folder: &SpacePath) -> Result<bool> {
+        let sql = "SELECT 1 FROM entries WHERE folder = (SELECT id FROM folders WHERE key = ?1) LIMIT 1";
+        Ok(self.connection.prepare_cached(sql)?.exists([folder.key()])?)
+    }
+
     /// Remembers that `box_name` was seen to hold the content `sha1` at the time `ms` (since 1970).
     ///
     /// # Errors

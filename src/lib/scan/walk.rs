@@ -226,7 +226,7 @@ impl Eye<'_> {
         }
         match kind {
             FileType::Directory => return self.descend(sight),
-            FileType::RegularFile => self.tell(item(&sight, Ftype::File, None))?,
+            FileType::RegularFile => self.tell(item(&sight.stat, sight.path, Ftype::File, None))?,
             FileType::Symlink => self.link(sight)?,
             FileType::Fifo => self.skip(sight.path, Why::Fifo)?,
             FileType::Socket => self.skip(sight.path, Why::Socket)?,
@@ -239,7 +239,7 @@ impl Eye<'_> {
     fn link(&mut self, sight: Sight<'_>) -> Result<()> {
         match readlinkat(sight.parent, sight.name, Vec::new()) {
             Ok(target) if target.is_empty() => self.fail(sight.path, "is a symlink without a target".into()),
-            Ok(target) => self.tell(item(&sight, Ftype::Symlink, Some(target.into_bytes()))),
+            Ok(target) => self.tell(item(&sight.stat, sight.path, Ftype::Symlink, Some(target.into_bytes()))),
             Err(Errno::NOENT) => Ok(()),
             Err(error) => self.fail(sight.path, cause(error)),
         }
@@ -268,14 +268,14 @@ impl Eye<'_> {
             return self.skip(frame.path, Why::Box).map(|()| None);
         }
         if sight.reach == Reach::Within {
-            self.tell(item(sight, Ftype::Dir, None))?;
+            self.tell(item(&sight.stat, sight.path.clone(), Ftype::Dir, None))?;
         }
         Ok(Some(self.with_rules(frame)))
     }
 
     fn unreadable(&mut self, sight: &Sight<'_>, error: Errno) -> Result<Option<Frame>> {
         if sight.reach == Reach::Within {
-            self.tell(item(sight, Ftype::Dir, None))?;
+            self.tell(item(&sight.stat, sight.path.clone(), Ftype::Dir, None))?;
         }
         self.fail(sight.path.clone(), cause(error)).map(|()| None)
     }
@@ -359,15 +359,14 @@ fn holds_cookie(folder: impl AsFd, frame: &Frame) -> bool {
     listed && folder::look(folder, COOKIE_NAME).is_ok_and(|stat| folder::kind(&stat) != FileType::Directory)
 }
 
-fn item(sight: &Sight<'_>, ftype: Ftype, target: Option<Vec<u8>>) -> Item {
-    let stat = &sight.stat;
+fn item(stat: &Statx, path: SpacePath, ftype: Ftype, target: Option<Vec<u8>>) -> Item {
     let (size, mode) = match ftype {
         Ftype::File => (stat.stx_size, u32::from(stat.stx_mode) & 0o7777),
         Ftype::Dir => (0, u32::from(stat.stx_mode) & 0o7777),
         Ftype::Symlink => (target.as_ref().map_or(0, Vec::len) as u64, 0o777),
     };
     Item {
-        path: sight.path.clone(),
+        path,
         ftype,
         size,
         mtime: stat.stx_mtime.tv_sec,

@@ -24,18 +24,18 @@ pub(super) struct Ready {
 
 /// A record of the type `put`: what became of a document.
 #[derive(Serialize)]
-pub(super) struct Told {
+pub(super) struct Told<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(rename = "_id")]
     id: String,
-    pub(super) outcome: &'static str,
+    outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<SpacePath>,
+    path: Option<&'a SpacePath>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
+    status: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    renamed: Option<SpacePath>,
+    renamed: Option<&'a SpacePath>,
 }
 
 /// A record of the type `verified`: a box was seen to hold a content.
@@ -47,15 +47,15 @@ pub(super) struct Verified {
     pub(super) ms: u64,
 }
 
-/// What is told about `document`, less the outcome.
-pub(super) fn told(document: &Document) -> Told {
+/// What is told about `document`.
+pub(super) fn told<'a>(document: &'a Document, outcome: &'static str) -> Told<'a> {
     let (path, local) = match document {
-        Document::Entry(e) => (Some(e.path.clone()), e.local.clone()),
-        Document::Mark(m) => (Some(m.path.clone()), None),
+        Document::Entry(e) => (Some(&e.path), e.local.as_ref()),
+        Document::Mark(m) => (Some(&m.path), None),
         _ => (None, None),
     };
-    let (status, renamed) = local.map_or((None, None), |l| (l.status, l.renamed));
-    Told { kind: "put", id: document.id(), outcome: "", path, status, renamed }
+    let (status, renamed) = local.map_or((None, None), |l| (l.status.as_deref(), l.renamed.as_ref()));
+    Told { kind: "put", id: document.id(), outcome, path, status, renamed }
 }
 
 /// What a line is to an index.
@@ -72,7 +72,7 @@ pub(super) enum Record {
 /// Reads a line of the type `kind`.
 pub(super) fn read(kind: &str, json: &[u8]) -> Result<Record> {
     match kind {
-        "entry" | "mark" | "space" | "box" => Ok(Record::Document(Document::from_json(json)?)),
+        "entry" | "mark" | "space" | "box" => Ok(Record::Document(Document::of_kind(kind, json)?)),
         "verified" => {
             let seen: Verified = serde_json::from_slice(json).context("verified")?;
             check_box_name(&seen.box_name)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::line::{Ready, Record, Told, Verified, read, told};
+use super::line::{Ready, Record, Verified, read, told};
 use super::sink::{BATCH, Sink, Tally, uuid};
 use crate::exit::Exit;
 use crate::index::changes::Checkpoint;
@@ -21,7 +21,7 @@ use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
 /// A batch is written when it has this many bytes, or is this old when the next line comes.
-const BATCH_BYTES: usize = 256 << 10;
+const BATCH_BYTES: usize = 4 << 20;
 const BATCH_AGE: Duration = Duration::from_secs(1);
 
 /// How to put.
@@ -104,7 +104,8 @@ impl From<Error> for Stop {
 
 /// What is written about a line once its batch is on disk.
 enum Pending {
-    Told(Told),
+    /// What became of the next document.
+    Document,
     Raw(Vec<u8>),
     Error(ErrorRecord),
 }
@@ -182,9 +183,14 @@ impl<'a, W: Write> Put<'a, W> {
         self.since.get_or_insert_with(Instant::now);
         match read(kind, json) {
             Ok(Record::Document(document)) => {
+                if number == 1 && matches!(document, Document::Space(_)) {
+                    // only ltr-index-get begins with the space: its documents are another index's word
+                    self.origin = Origin::Elsewhere;
+                    self.sink.from_elsewhere();
+                }
                 self.sink.admit(&document)?;
                 if !self.quiet {
-                    self.pending.push(Pending::Told(told(&document)));
+                    self.pending.push(Pending::Document);
                 }
                 self.documents.push(document);
             }
@@ -218,19 +224,19 @@ impl<'a, W: Write> Put<'a, W> {
             let seen = self.verified.iter().map(|v| (v.box_name.as_str(), v.sha1, v.ms));
             self.sink.index().set_all_verified(seen)?;
         }
-        let mut outcomes = outcomes.into_iter();
+        let documents = std::mem::take(&mut self.documents);
+        let mut outcomes = documents.iter().zip(outcomes);
         for pending in std::mem::take(&mut self.pending) {
             match pending {
-                Pending::Told(mut told) => {
-                    told.outcome = outcomes.next().map_or("", Outcome::word);
-                    self.write(|writer| writer.put(&told))?;
+                Pending::Document => {
+                    let Some((document, outcome)) = outcomes.next() else { continue };
+                    self.write(|writer| writer.put(&told(document, outcome.word())))?;
                 }
                 Pending::Raw(json) => self.write(|writer| writer.put_raw(&json))?,
                 Pending::Error(record) => self.write(|writer| writer.put_error(&record))?,
             }
         }
         self.write(Writer::flush)?;
-        self.documents.clear();
         self.verified.clear();
         (self.bytes, self.since) = (0, None);
         report.progress(self.sink.tally.read(), 0, Unit::Documents);

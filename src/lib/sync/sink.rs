@@ -8,8 +8,9 @@ use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin, Outcome};
 use crate::record::Document;
 
-/// Documents that go into one transaction at most.
-pub const BATCH: usize = 1000;
+/// Documents that go into one transaction at most. Each transaction waits for the disk: batches of 500
+/// made a first commit wait four hundred times. This many take less than 16 MB.
+pub const BATCH: usize = 8192;
 
 /// What became of the documents so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,11 @@ impl<'a> Sink<'a> {
         Ok(Self { index, scratch, copy: None, origin, uuid, space_first, space_met: false, tally: Tally::default() })
     }
 
+    /// From here on the documents are another index's.
+    pub fn from_elsewhere(&mut self) {
+        self.origin = Origin::Elsewhere;
+    }
+
     /// Refuses a document of another space, so that nothing of it is written.
     ///
     /// # Errors
@@ -118,7 +124,10 @@ impl<'a> Sink<'a> {
         }
         if let (Some(folder), None) = (&self.scratch, &self.copy) {
             let path = folder.join(format!("{:08x}", self.index.id()));
-            self.index.copy_to(&path)?;
+            // an earlier source may have brought something
+            if !path.exists() {
+                self.index.copy_to(&path)?;
+            }
             self.copy = Some(Sqlite::open(&path, Access::Write)?);
         }
         let index = self.copy.as_mut().unwrap_or(self.index);
