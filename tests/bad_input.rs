@@ -1,5 +1,5 @@
 //! Wrong arguments, wrong cookies, wrong indexes: refused with the thing named, and nothing touched.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 #[path = "common/shell.rs"]
 mod shell;
@@ -225,7 +225,7 @@ fn what_may_not_be_read_or_written() {
     assert_eq!(s.snapshot("b"), before.iter().filter_map(|(k, v)| Some((k.strip_prefix("b/")?.to_owned(), v.clone()))).collect());
     // an index that must not be read, a cookie that must not be read
     for name in ["space", "a/.ltr"] {
-        fs::set_permissions(s.at(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(s.at(name), fs::Permissions::from_mode(0o000)).unwrap();
         s.uid = Some(65534);
         for args in [vec!["status"], vec!["ls"], vec!["commit"]] {
             s.ltr("a", &args).fails(3, "denied");

@@ -1,5 +1,5 @@
 //! Any name that a file can have, through every command.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 #[path = "common/shell.rs"]
 mod shell;

@@ -1,6 +1,6 @@
 //! The stick in a pocket: it carries its own index, is mounted anywhere, and answers for disks that are
 //! not there.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 #[path = "common/shell.rs"]
 mod shell;
