@@ -369,3 +369,45 @@ fn an_emptied_box_is_not_committed() {
     assert_eq!(a.status().len(), 31);
     assert_eq!(a.try_commit(&[], true).len(), 31);
 }
+
+#[test]
+fn a_folder_wins_over_a_file_and_the_file_is_kept() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write_at("x", "a file", 1_700_000_000);
+    b.write("x/y", "in a folder");
+    a.commit();
+    b.commit();
+    sync(&a.index, &b.index);
+    assert_eq!(a.status(), ["X  /x", "w  /x/y"]);
+    a.pull();
+    sync(&a.index, &b.index);
+    b.pull();
+    assert_eq!(a.contents(), ["a file", "in a folder"]);
+    assert_eq!(a.contents(), b.contents());
+    assert!(a.failures().is_empty() && b.failures().is_empty());
+    sync(&a.index, &b.index);
+    assert!(a.pull().is_empty() && b.pull().is_empty() && a.status().is_empty() && b.status().is_empty());
+}
+
+#[test]
+fn a_new_file_does_not_supersede_what_was_discarded_under_its_name() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.rm("b");
+    b.commit();
+    b.write("b", "something else altogether");
+    assert_eq!(b.commit(), ["N  /b"]);
+    for x in [&a, &b, &a] {
+        x.pull();
+    }
+    assert_eq!(a.tree(), b.tree());
+    assert_eq!(a.contents(), ["one", "something else altogether", "two"]);
+    // named by a person, it is meant to take the place of the old one
+    b.rm("sub/a");
+    b.commit();
+    b.write("sub/a", "instead");
+    b.commit_paths(&["/sub/a"]);
+    a.pull();
+    assert_eq!(a.contents(), ["instead", "something else altogether", "two"]);
+}

@@ -115,7 +115,7 @@ fn a_kill_at_any_instant_leaves_what_the_same_plan_completes() {
     let plan = stream(&plan);
     let fetch = || {
         let mut command = Command::new(FETCH);
-        command.args(["--reserve", "0", "--root"]).arg(&here);
+        command.arg("--root").arg(&here);
         command
     };
     for ms in (0..60).step_by(4) {

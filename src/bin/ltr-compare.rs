@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     let located = args.place.locate_here()?;
     let index = located.open(Access::Read)?;
-    let under = cli::paths(&args.under, &located)?;
+    let under = cli::paths(&args.under, None)?;
     let fs = FsTraits::at(&located.root)?;
     let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs };
     compare_stream(&index, compare, Some(&BoxRoot::open(&located.root)?), cli::stdin(), cli::stdout())

@@ -49,12 +49,13 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let own = located.own(&mut index)?;
     let fields = index.box_fields(&located.box_name)?;
     let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
+    let ssh = cli::ssh()?;
     let options = Options {
         gone_ok: args.gone_ok,
         total_files: index.count_files(&located.box_name)?,
         reserve: fields.and_then(|f| f.number("reserve")).unwrap_or(RESERVE),
         my_host: Some(&cli::host()),
-        interactive: cli::is_interactive(),
+        ssh: &ssh,
         trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
     };
     let mut clock = index.clock()?;

@@ -1,4 +1,4 @@
-//! ltr-fmt TEMPLATE | --csv FIELDS | --table FIELDS | --letters | --stat | --steps - records as text for people
+//! ltr-fmt TEMPLATE | --csv FIELDS | --table FIELDS | --json | --letters | --stat | --steps - records as text for people
 
 #[path = "cli/mod.rs"]
 mod cli;
@@ -13,7 +13,7 @@ use litter::show::{self, Columns, Mode, Style, Template};
 /// Show the records on stdin as text for people and spreadsheets.
 #[derive(Parser)]
 #[command(name = "ltr-fmt", version)]
-#[command(group = ArgGroup::new("mode").required(true).args(["template", "csv", "table", "letters", "stat", "steps"]))]
+#[command(group = ArgGroup::new("mode").required(true).args(["template", "csv", "table", "letters", "stat", "steps", "json"]))]
 struct Args {
     /// A line for each record: {field}, {size:h}, {mtime:t}, {sha1:8}, \n, \t, \0
     template: Option<Template>,
@@ -38,6 +38,10 @@ struct Args {
     #[arg(long, requires = "letters")]
     color: bool,
 
+    /// The records as they are, with the exit status that their trailer calls for
+    #[arg(long)]
+    json: bool,
+
     /// Everything about a path, a block of lines each (records of ltr-index-stat)
     #[arg(long)]
     stat: bool,
@@ -57,6 +61,9 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, report| {
+        if args.json {
+            return show::pass(cli::stdin(), cli::stdout());
+        }
         let terminal = cli::stdout_is_terminal();
         let nul = args.nul;
         let mode = mode(args, terminal)?;

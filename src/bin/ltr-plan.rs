@@ -47,7 +47,7 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
         located.index = index;
     }
     let index = located.open(Access::Read)?;
-    let under = cli::paths(&args.under, &located)?;
+    let under = cli::paths(&args.under, args.place.space.as_deref())?;
     let named = match args.sources {
         Some(file) => read_sources(BufReader::new(File::open(&file).with_context(|| file.display().to_string())?))?,
         None => Vec::new(),

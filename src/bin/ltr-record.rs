@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let located = args.place.locate_here()?;
     let fs = FsTraits::at(&located.root)?;
-    let named = cli::paths(&args.named, &located)?;
+    let named = cli::paths(&args.named, None)?;
     let commit = Commit { box_name: located.box_name.clone(), named, gone_ok: args.gone_ok, fs };
     if args.status {
         return settle(&commit, args.changed, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);

@@ -42,21 +42,22 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         // a folder that is no box is scanned as if it were one
         Err(_) => return bare(&args, report),
     };
-    let under = cli::paths(&args.dirs, &located)?;
-    let index = located.open(Access::Read);
+    let index = match located.open(Access::Read) {
+        Ok(index) => index,
+        Err(error) if args.known => return Err(error),
+        Err(_) => return bare(&args, report),
+    };
+    let under = cli::paths(&args.dirs, None)?;
     if args.known {
         let fs = FsTraits::at(&located.root)?;
         let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs };
-        return compare_walk(&located.root, &index?, compare, cli::stdout(), report);
+        return compare_walk(&located.root, &index, compare, cli::stdout(), report);
     }
-    match index {
-        Ok(index) => scan(&located.root, &under, &mut Entries(&index), cli::stdout(), report),
-        Err(_) => scan(&located.root, &under, &mut NothingTracked, cli::stdout(), report),
-    }
+    scan(&located.root, &under, &mut Entries(&index), cli::stdout(), report)
 }
 
 fn bare(args: &Args, report: &mut cli::Stderr) -> Result<Exit> {
-    let [dir] = args.dirs.as_slice() else { anyhow::bail!("not in a box: name one folder") };
+    let [dir] = args.dirs.as_slice() else { anyhow::bail!("no index here: name one folder") };
     let dir = std::path::Path::new(dir).canonicalize()?;
     match locate(&dir) {
         Ok(Located { root, path, index, .. }) => match litter::index::sqlite::Sqlite::open(&index, Access::Read) {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::fsinfo::FsTraits;
 use crate::path::{SEPARATOR, SpacePath};
 use crate::record::{Ftype, Local, Mode};
 
@@ -31,9 +32,6 @@ pub const STAGING: &str = ".ltr-tmp";
 pub const COOKIE: &str = ".ltr";
 /// The folder of an index that a box carries with it.
 pub const CARRIED_INDEX: &str = ".ltr-index";
-
-/// FAT's number for statfs(2), `MSDOS_SUPER_MAGIC` of linux/magic.h.
-const MSDOS_MAGIC: u64 = 0x4d44;
 
 /// What kind of thing is at a path, the ones that no entry can describe included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,10 +149,9 @@ pub struct BoxRoot {
     path: PathBuf,
     /// Whether openat2 is not to be had (before Linux 5.6, or forbidden by a sandbox).
     walk: AtomicBool,
-    /// See [`BoxRoot::tick`]; asked for every file.
-    tick: OnceLock<Duration>,
     /// The folder that was read from last: most paths that follow lie in it as well.
     last: Mutex<Option<(SpacePath, Arc<OwnedFd>)>>,
+    traits: OnceLock<Option<FsTraits>>,
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -168,7 +165,7 @@ impl BoxRoot {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Bits::empty())?;
-        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), tick: OnceLock::new(), last: Mutex::new(None) })
+        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), last: Mutex::new(None), traits: OnceLock::new() })
     }
 
     /// The path that it was opened by, for messages and for other programs.
@@ -177,15 +174,18 @@ impl BoxRoot {
         &self.path
     }
 
-    /// How far apart two writes must be to have different times: 2 s on FAT, else a kernel tick, which
-    /// is 10 ms at most, with some room.
+    /// What its file system can express; none where that cannot be told.
+    #[must_use]
+    pub fn traits(&self) -> Option<FsTraits> {
+        *self.traits.get_or_init(|| FsTraits::of(&self.fd).ok())
+    }
+
+    /// How far apart two writes must be to have different times: the granularity of the file system, 2 s
+    /// on FAT, and a kernel tick at least, which is 10 ms at most, with some room.
     #[must_use]
     pub fn tick(&self) -> Duration {
-        *self.tick.get_or_init(|| match rustix::fs::fstatfs(&self.fd) {
-            #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a magic number, signed on some architectures")]
-            Ok(fs) if fs.f_type as u64 == MSDOS_MAGIC => Duration::from_secs(2),
-            _ => Duration::from_millis(20),
-        })
+        let granularity = self.traits().map_or(Duration::ZERO, |traits| Duration::from_nanos(traits.granularity_ns));
+        granularity.max(Duration::from_millis(20))
     }
 
     /// Bytes that this user may still write on the box's file system.

@@ -157,7 +157,7 @@ fn read<R: BufRead, W: Write>(
                 record.check().with_context(|| format!("line {number}"))?;
                 take(record, writer)?;
             }
-            Some(Line::Record { .. }) => {}
+            Some(Line::Record { json, .. }) => writer.put_raw(json)?,
         }
     }
 }

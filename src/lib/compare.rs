@@ -40,6 +40,7 @@ pub struct Compare {
 pub type Differences<'a> = &'a mut dyn FnMut(Difference) -> Result<()>;
 
 /// One result of the comparison.
+#[allow(clippy::large_enum_variant, reason = "nearly all are records, and each is written at once")]
 #[derive(Debug)]
 pub enum Difference {
     /// A record with its letter.

@@ -9,13 +9,14 @@ mod tests;
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use self::carry::Place;
 use crate::boxfs::{BoxRoot, COOKIE};
 use crate::cookie::{Cookie, cookie_path};
 use crate::exit::Exit;
@@ -26,7 +27,7 @@ use crate::path::escape;
 use crate::query::check_url;
 use crate::record::{Document, FORMAT, Fields, Mode, Policy, check_box_name};
 use crate::space::{Space, check_host};
-use crate::stamp::random_id;
+use crate::stamp::{Stamp, random_id};
 use crate::stream::Writer;
 
 /// What box to make.
@@ -94,26 +95,39 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
     let Space::File(file) = Space::parse(&wish.space, cwd)? else {
         bail!("{}: only spaces in files are supported yet", wish.space);
     };
-    let root = folder(&cwd.join(&wish.dir), wish.mkdir && !wish.dry_run)?;
+    let root = folder(&cwd.join(&wish.dir), wish.mkdir)?;
     let place = carry::place(&root, &file, wish.carry)?;
     let cookie = format!("{}/{}", place.space, wish.box_name);
     check_cookie(&cookie, &root, &place.file)?;
-    let beneath = BoxRoot::open(&root)?;
-    let has_cookie = check_free(&beneath, &cookie, wish.reattach)?;
-    let name = Space::File(place.file.clone()).name();
-    let shown = escape(root.as_os_str().as_bytes());
-    let (box_name, space, reattached) = (&wish.box_name, place.space.clone(), wish.reattach);
-    let made = Created { kind: "created", box_name, space: &space, name, root: shown, cookie: &cookie, reattached };
-    if wish.dry_run {
-        return one_record(&made, output);
+    let has_cookie = root.exists() && check_free(&BoxRoot::open(&root)?, &cookie, wish.reattach)?;
+    // all that can be refused is refused before anything is written
+    if let Some(index) = place.look(&file)? {
+        claim(&index, wish)?;
     }
-    let mut index = place.open(&file)?;
-    let fresh = write_documents(&mut index, wish, &root)?;
-    if !has_cookie {
-        write_cookie(&beneath, &cookie)?;
+    if !wish.dry_run {
+        write(wish, &root, &place, &file, (!has_cookie).then_some(cookie.as_str()))?;
     }
-    index.adopt_box(&wish.box_name, cookie_id(&root)?, fresh)?;
+    let made = Created {
+        kind: "created",
+        box_name: &wish.box_name,
+        space: &place.space,
+        name: Space::File(place.file.clone()).name(),
+        root: escape(root.as_os_str().as_bytes()),
+        cookie: &cookie,
+        reattached: wish.reattach,
+    };
     one_record(&made, output)
+}
+
+/// The folder, the documents, the cookie where there is none yet, and the hand that writes for the box.
+fn write(wish: &Create, root: &Path, place: &Place, source: &Path, cookie: Option<&str>) -> Result<()> {
+    std::fs::create_dir_all(root).with_context(|| root.display().to_string())?;
+    let mut index = place.open(source)?;
+    let fresh = write_documents(&mut index, wish, root)?;
+    if let Some(cookie) = cookie {
+        write_cookie(&BoxRoot::open(root)?, cookie)?;
+    }
+    index.adopt_box(&wish.box_name, cookie_id(root)?, fresh)
 }
 
 fn one_record<W: Write>(record: &impl Serialize, output: W) -> Result<Exit> {
@@ -122,15 +136,20 @@ fn one_record<W: Write>(record: &impl Serialize, output: W) -> Result<Exit> {
     Ok(Exit::of_failures(writer.end(Map::new())?))
 }
 
-/// The folder without symlinks, made where that is wished.
-fn folder(dir: &Path, mkdir: bool) -> Result<PathBuf> {
+/// The folder without symlinks. Where it `may_lack`, as much of it as there is.
+fn folder(dir: &Path, may_lack: bool) -> Result<PathBuf> {
     let named = || dir.display().to_string();
-    if mkdir {
-        std::fs::create_dir_all(dir).with_context(named)?;
+    let mut there = dir;
+    while may_lack && there.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        there = there.parent().with_context(named)?;
     }
-    let root = dir.canonicalize().with_context(named)?;
+    let rest = dir.strip_prefix(there).unwrap_or(Path::new(""));
+    let known = rest.components().all(|part| matches!(part, Component::Normal(_)));
+    ensure!(known, "{}: .. leads out of a folder that is not there", named());
+    let root = there.canonicalize().with_context(named)?;
     ensure!(root.is_dir(), "{}: not a folder", named());
-    Ok(root)
+    // joining nothing would only add a slash
+    Ok(if rest.as_os_str().is_empty() { root } else { root.join(rest) })
 }
 
 /// Whether the cookie leads back to the index: it has one line, and is text.
@@ -157,43 +176,51 @@ fn check_free(beneath: &BoxRoot, cookie: &str, reattach: bool) -> Result<bool> {
     Ok(true)
 }
 
+/// The box's document as it is, and whether no other index can know more of the box than this one.
+fn claim(index: &Sqlite, wish: &Create) -> Result<(Fields, bool)> {
+    let name = wish.box_name.as_str();
+    let known = index.boxes()?.by_name(name).cloned();
+    match known.map(|b| (b.fields, b.commits)) {
+        None if wish.reattach => bail!("no box {name} in this space: without --reattach it is made"),
+        None => Ok((Fields::default(), true)),
+        Some(_) if !wish.reattach => bail!("the box {name} exists already in this space (--reattach takes it up again here)"),
+        Some((None, _)) => bail!("the box {name} has no document here: sync first"),
+        Some((Some(fields), commits)) => {
+            ensure!(!fields.forgotten(), "the box {name} is forgotten: first `ltr set {name}.forgotten false`");
+            let fresh = index.is_current(name)? || made_here(index, &fields, commits);
+            Ok((fields, fresh))
+        }
+    }
+}
+
+/// The document of a new space.
+fn space_fields(name: &str, mut stamp: impl FnMut() -> Stamp) -> Fields {
+    let uuid = uuid::Uuid::new_v4().to_string();
+    let mut fields = Fields::default();
+    for (key, value) in [("uuid", Value::from(uuid)), ("name", name.into()), ("format", FORMAT.into()), ("mincopies", 1.into())] {
+        fields.set(key, value, stamp());
+    }
+    fields
+}
+
 /// Writes the space's document when there is none, and the box's. Returns whether no other index can
 /// know more of the box than this one.
 fn write_documents(index: &mut Sqlite, wish: &Create, root: &Path) -> Result<bool> {
-    let name = wish.box_name.as_str();
-    let taken = index.boxes()?.by_name(name).cloned();
-    let old = taken.as_ref().and_then(|b| b.fields.clone());
+    let (mut fields, fresh) = claim(index, wish)?;
     let mut clock = index.clock()?;
     let mut stamp = || clock.tick(SystemTime::now());
     let mut documents = Vec::new();
     if index.space()?.is_none() {
-        let mut fields = Fields::default();
-        let name = index.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let uuid = uuid::Uuid::new_v4().to_string();
-        for (key, value) in
-            [("uuid", Value::from(uuid)), ("name", name.into()), ("format", FORMAT.into()), ("mincopies", 1.into())]
-        {
-            fields.set(key, value, stamp());
-        }
-        documents.push(Document::Space(fields));
+        let name = index.path().file_name().unwrap_or_default().to_string_lossy();
+        documents.push(Document::Space(space_fields(&name, &mut stamp)));
     }
-    let (mut fields, fresh) = match (old, wish.reattach) {
-        (None, false) if taken.is_none() => (Fields::default(), true),
-        (_, false) => bail!("the box {name} exists already in this space (--reattach takes it up again here)"),
-        (None, true) => bail!("no box {name} in this space: without --reattach it is made"),
-        (Some(fields), true) => {
-            ensure!(!fields.forgotten(), "the box {name} is forgotten: first `ltr set {name}.forgotten false`");
-            let fresh = index.is_current(name)? || made_here(index, &fields, taken.map_or(0, |b| b.commits));
-            (fields, fresh)
-        }
-    };
     let mut changed = false;
     for (key, value) in box_fields(wish, &fields, root) {
         fields.set(key, value, stamp());
         changed = true;
     }
     if changed {
-        documents.push(Document::Box(name.to_owned(), fields));
+        documents.push(Document::Box(wish.box_name.clone(), fields));
     }
     index.put(&documents, Origin::Here)?;
     Ok(fresh)

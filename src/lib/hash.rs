@@ -83,7 +83,7 @@ pub fn hash_file(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
         let (sha1, first) = read_all(&mut file, before.size)?;
         if stat_of(&file)?.unchanged(&before) {
             let mime = Some(mime_of(path.name(), &first));
-            return Ok(Hashed { sha1, mime, stat: before, racy: is_racy(&before, begun, root.tick()) });
+            return Ok(Hashed { sha1, mime, stat: before, racy: is_racy(&before, begun, root) });
         }
     }
     Err(changed())
@@ -98,7 +98,7 @@ pub fn hash_symlink(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
         let (begun, before) = (SystemTime::now(), root.lstat(path)?);
         let target = root.readlink(path)?;
         if root.lstat(path)?.unchanged(&before) {
-            let racy = is_racy(&before, begun, root.tick());
+            let racy = is_racy(&before, begun, root);
             return Ok(Hashed { sha1: sha1_of(&target), mime: None, stat: before, racy });
         }
     }
@@ -140,14 +140,21 @@ fn read_into(buffer: &mut [u8], file: &mut File, size: u64) -> io::Result<(Sha1,
     Ok((hasher.finish(), first))
 }
 
-/// Whether a file last changed at `stat` may have been written after `begun` without a new time: the
-/// racy-git problem (git, Documentation/technical/racy-git). A time ahead of the clock says nothing.
+/// Whether a file of `root` that looks like `stat` may have been written after `begun` without a new
+/// time: the racy-git problem (git, Documentation/technical/racy-git).
 #[must_use]
-pub fn is_racy(stat: &Stat, begun: SystemTime, tick: Duration) -> bool {
+pub fn is_racy(stat: &Stat, begun: SystemTime, root: &BoxRoot) -> bool {
+    racy(stat, begun, root.tick(), root.traits().is_some_and(|traits| traits.stable_ids))
+}
+
+/// Where the ctime can be relied upon it decides alone, for nobody can set it: a file that came with an
+/// mtime ahead of the clock would else be hashed for years. Elsewhere such an mtime says nothing, and the
+/// file stays suspect.
+fn racy(stat: &Stat, begun: SystemTime, tick: Duration, stable_ctime: bool) -> bool {
     let begun = begun.duration_since(UNIX_EPOCH).unwrap_or_default();
     let safe = begun.saturating_sub(tick);
-    let youngest = (stat.mtime, stat.mtime_nsec).max((stat.ctime, stat.ctime_nsec));
-    youngest >= (i64::try_from(safe.as_secs()).unwrap_or(i64::MAX), safe.subsec_nanos())
+    let changed = if stable_ctime { (stat.ctime, stat.ctime_nsec) } else { (stat.mtime, stat.mtime_nsec) };
+    changed >= (i64::try_from(safe.as_secs()).unwrap_or(i64::MAX), safe.subsec_nanos())
 }
 
 /// The media type of a file by its name, and where that says nothing by its first bytes.
@@ -190,15 +197,30 @@ mod tests {
     #[test]
     fn racy_is_what_is_not_older_than_a_tick() {
         let dir = tempfile::tempdir().unwrap();
-        let mut stat = BoxRoot::open(dir.path()).unwrap().lstat(&SpacePath::root()).unwrap();
+        let stat = BoxRoot::open(dir.path()).unwrap().lstat(&SpacePath::root()).unwrap();
         let begun = UNIX_EPOCH + Duration::from_millis(10_500);
         let tick = Duration::from_millis(20);
-        (stat.ctime, stat.ctime_nsec) = (0, 0);
-        for (nsec, racy) in [(479_999_999, false), (480_000_000, true), (500_000_000, true), (900_000_000, true)] {
-            (stat.mtime, stat.mtime_nsec) = (10, nsec);
-            assert_eq!(is_racy(&stat, begun, tick), racy, "{nsec}");
+        for (nsec, expected) in [(479_999_999, false), (480_000_000, true), (500_000_000, true), (900_000_000, true)] {
+            let by_ctime = Stat { mtime: 0, mtime_nsec: 0, ctime: 10, ctime_nsec: nsec, ..stat };
+            assert_eq!(racy(&by_ctime, begun, tick, true), expected, "ctime {nsec}");
+            let by_mtime = Stat { mtime: 10, mtime_nsec: nsec, ctime: 0, ctime_nsec: 0, ..stat };
+            assert_eq!(racy(&by_mtime, begun, tick, false), expected, "mtime {nsec}");
         }
-        (stat.mtime, stat.ctime) = (0, 11);
-        assert!(is_racy(&stat, begun, tick));
+        let ahead = Stat { mtime: 4_000_000_000, ctime: 9, ..stat };
+        assert!(!racy(&ahead, begun, tick, true), "the ctime alone decides");
+        assert!(racy(&ahead, begun, tick, false), "nothing else is known");
+        let back = Stat { mtime: 0, ctime: 4_000_000_000, ..stat };
+        assert!(racy(&back, begun, tick, true) && !racy(&back, begun, tick, false));
+    }
+
+    #[test]
+    fn a_file_from_the_future_is_hashed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = BoxRoot::open(dir.path()).unwrap();
+        let file = File::create(dir.path().join("a")).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(86_400 * 365)).unwrap();
+        std::thread::sleep(Duration::from_millis(40));
+        let hashed = hash_path(&root, &SpacePath::from_spelled("/a").unwrap()).unwrap();
+        assert_eq!(hashed.racy, !root.traits().unwrap().stable_ids);
     }
 }

@@ -72,8 +72,8 @@ struct Planner<'a, W: Write> {
     ways: Vec<(BoxId, Reach)>,
     mincopies: u64,
     wants: Wants<'a>,
-    /// Folders above the current path that the box lacks and does not want for themselves: made when
-    /// something in them is wanted.
+    /// Folders above the current path that the box lacks and does not want for themselves, be it that
+    /// they were purged: made when something in them is wanted.
     parents: Vec<(SpacePath, Row)>,
     /// Folders that the plan makes: a move may need one ahead of its place.
     made: BTreeSet<SpacePath>,
@@ -108,7 +108,6 @@ impl<W: Write> Planner<'_, W> {
         if own.is_none()
             && let Some(head) = Heads::of(&group.rows, |id| self.counts(id)).winner()
             && head.ftype == Ftype::Dir
-            && !head.purged
         {
             self.parents.push((group.path.clone(), head.clone()));
         }
@@ -213,8 +212,32 @@ impl<W: Write> Planner<'_, W> {
         }
         let mut action = self.removal(group, own)?;
         action.version = head.version.clone();
-        action.purged = true;
+        if own.ftype == Ftype::Dir && self.is_occupied(&group.path)? {
+            // a folder that is there at the purge's own version wins over it, everywhere
+            action.action = Verb::Touch;
+        } else {
+            action.purged = true;
+        }
         self.writer.put(&action)
+    }
+
+    /// Whether something in a folder stays, or comes, when the plan is carried out.
+    fn is_occupied(&self, folder: &SpacePath) -> Result<bool> {
+        let mut groups = self.index.groups(folder);
+        while let Some(group) = groups.next()? {
+            if group.path == *folder {
+                continue;
+            }
+            let own = group.of(self.me).filter(|r| r.present);
+            let ftype = own.or(group.rows.first()).map_or(Ftype::File, |r| r.ftype);
+            let intent = self.intent_of(self.me, &group.path, ftype)?;
+            match decide(&group.rows, self.me, &intent, |id| self.counts(id)) {
+                Decision::Purge { .. } | Decision::Unwanted { .. } | Decision::Skipped => {}
+                Decision::Nothing if own.is_none() => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     fn move_to(&mut self, target: &Group, group: &Group, purge: &Row, own: &Row) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::boxfs::BoxRoot;
 use crate::cookie::Cookie;
 use crate::index::sqlite::BoxInfo;
 use crate::record::Fields;
-use crate::space::Remote;
+use crate::space::{Remote, folder_of};
 
 /// How a box is reached, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ impl Reaching {
 
     fn way(&self, box_name: &str, url: String) -> Reach {
         let folder = match Remote::parse(&url) {
-            Ok(None) if url.starts_with('/') => PathBuf::from(&url),
+            Ok(None) if let Some(folder) = folder_of(&url) => folder,
             Ok(Some(remote)) if is_here(&remote.host, &self.host) => PathBuf::from(&remote.path),
             Ok(Some(_)) => return Reach { cost: Cost::Ssh, url },
             _ => return Reach { cost: Cost::Nowhere, url },
@@ -79,7 +79,7 @@ impl Reaching {
 /// Whether `host` of a url (`user@host` or `host`) is the machine `here`.
 #[must_use]
 pub fn is_here(host: &str, here: &str) -> bool {
-    host.rsplit('@').next() == Some(here)
+    host.rsplit('@').next().is_some_and(|host| host.eq_ignore_ascii_case(here))
 }
 
 /// Whether the folder has the cookie of the box `name` (design section 10.7).

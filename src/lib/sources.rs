@@ -74,14 +74,13 @@ impl Search<'_> {
         if let Some(info) = known {
             return self.known(&info, report)?.with_context(|| format!("{asked}: out of reach"));
         }
-        if !asked.starts_with(['/', '.'])
-            && let Some(remote) = Remote::parse(asked)?
-            && !is_here(&remote.host, &self.reaching.host)
-        {
-            return self.remote(&remote, None, report);
-        }
-        let folder = asked.split_once(":/").filter(|s| is_here(s.0, &self.reaching.host)).map(|s| format!("/{}", s.1));
-        let folder = self.cwd.join(folder.as_deref().unwrap_or(asked));
+        let remote = if asked.starts_with(['/', '.']) { None } else { Remote::parse(asked)? };
+        let folder = match &remote {
+            Some(remote) if !is_here(&remote.host, &self.reaching.host) => return self.remote(remote, None, report),
+            Some(remote) => remote.path.as_str(),
+            None => asked,
+        };
+        let folder = self.cwd.join(folder);
         ensure!(folder.is_dir(), "{asked}: neither a box of this space nor a folder");
         local(&folder)
     }

@@ -5,6 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
+use crate::path::SpacePath;
+
 /// The parsed form of a SPACE argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Space {
@@ -32,7 +34,7 @@ impl Remote {
     ///
     /// # Errors
     /// The form is right but the host could be taken for an option or holds characters that no host
-    /// name has (RFC 952, RFC 1123; `:` and `[]` for IPv6), or the path has control characters.
+    /// name has (RFC 952, RFC 1123; `:` and `[]` for IPv6), or the path has a NUL.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         let (host, port, path) = if let Some(rest) = text.strip_prefix("ssh://") {
             let Some((authority, path)) = rest.split_once('/') else { bail!("{text}: no path in the url") };
@@ -50,6 +52,23 @@ impl Remote {
         check_host(host)?;
         ensure!(!path.contains('\0'), "NUL in {path:?}");
         Ok(Some(Self { host: host.to_owned(), port, path }))
+    }
+
+    /// The host with an IPv6 address in brackets, where a `:` follows that begins something else.
+    #[must_use]
+    pub fn bracketed(&self) -> String {
+        let (user, host) = self.host.rsplit_once('@').map_or(("", self.host.as_str()), |(user, host)| (user, host));
+        let at = if user.is_empty() { "" } else { "@" };
+        if host.contains(':') && !host.starts_with('[') {
+            return format!("{user}{at}[{host}]");
+        }
+        self.host.clone()
+    }
+
+    /// The raw bytes of the path of the file `path` below this folder.
+    #[must_use]
+    pub fn file(&self, path: &SpacePath) -> Vec<u8> {
+        [self.path.trim_end_matches('/').as_bytes(), &path.raw()].concat()
     }
 }
 
@@ -71,6 +90,13 @@ pub fn check_host(host: &str) -> Result<()> {
     let names = host.split('@').all(|part| !part.is_empty() && !part.starts_with('-'));
     ensure!(plain && names && host.matches('@').count() <= 1, "not a host name: {host:?}");
     Ok(())
+}
+
+/// The folder that the url of a box names, when it names one on this machine.
+#[must_use]
+pub fn folder_of(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file://").unwrap_or(url);
+    path.starts_with('/').then(|| PathBuf::from(path))
 }
 
 impl Space {
@@ -171,8 +197,34 @@ mod tests {
             "/",
             "ssh://h",
             "a b:/x",
+            "-l@host:/a",
+            "host;rm:/x",
+            "$(x):/x",
+            ":/x",
+            "@host:/x",
+            "ssh://host:port/x",
+            "a\nb:/x",
         ] {
             assert!(Space::parse(text, base).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_a_folder_elsewhere() {
+        let remote = |text: &str| Remote::parse(text).unwrap().unwrap();
+        let file = SpacePath::from_spelled("/a;b").unwrap();
+        for (text, host, path) in [
+            ("t@m:/home/t's $x", "t@m", "/home/t's $x/a;b"),
+            ("ssh://t@m:22/", "t@m", "/a;b"),
+            ("ssh://t@[::1]:22/x/", "t@[::1]", "/x/a;b"),
+            ("t@fe80::1%lo:/x", "t@[fe80::1%lo]", "/x/a;b"),
+            ("[::1]:/x", "[::1]", "/x/a;b"),
+        ] {
+            assert_eq!(
+                (remote(text).bracketed().as_str(), remote(text).file(&file).as_slice()),
+                (host, path.as_bytes()),
+                "{text}"
+            );
         }
     }
 }

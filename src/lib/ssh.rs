@@ -1,10 +1,12 @@
-//! Programs on other machines, run by ssh.
+//! Programs on other machines, run by ssh: the one place where commands for it are put together.
 //!
 //! A host is never an option (`--` stands before it, and [`Remote`] refuses a leading `-`), and a word
 //! is never more than one word of the shell there. What goes wrong is told apart by ssh's exit status:
 //! 255 is ssh's own, whose words are on stderr by then, and 127 is a shell that found no such program.
 
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
@@ -33,26 +35,45 @@ impl Ssh {
         Ok(Self { program: words.with_context(|| format!("not a command line: {program}"))?, batch })
     }
 
-    /// The command that runs `words` on `remote`'s machine, each as one word.
+    /// The command that runs `words` on `remote`'s machine, each as one word whatever its bytes.
     ///
     /// # Errors
     /// A word has a NUL.
-    pub fn command(&self, remote: &Remote, words: &[String]) -> Result<Command> {
-        let line = shlex::try_join(words.iter().map(String::as_str)).map_err(|_| anyhow!("NUL in a word for {}", remote.host))?;
+    pub fn command<T: AsRef<[u8]>>(&self, remote: &Remote, words: &[T]) -> Result<Command> {
+        let words = words.iter().map(AsRef::as_ref);
+        let line = shlex::bytes::try_join(words).map_err(|_| anyhow!("NUL in a word for {}", remote.host))?;
         let [program, options @ ..] = self.program.as_slice() else { bail!("no ssh program") };
         let mut command = Command::new(program);
-        command.args(options).arg("-T");
-        if let Some(port) = remote.port {
-            command.arg("-p").arg(port.to_string());
-        }
-        if self.batch {
-            command.arg("-oBatchMode=yes");
-        }
-        // without the second, a laptop that was closed meanwhile would be waited for all night
-        command.args(["-oConnectTimeout=10", "-oServerAliveInterval=15", "--"]);
-        // ssh wants an IPv6 address without the brackets that a url needs
-        command.arg(remote.host.replace(['[', ']'], "")).arg(line);
+        command.args(options).args(self.options(remote)).args(["--", &bare(remote)]).arg(OsString::from_vec(line));
         Ok(command)
+    }
+
+    /// What every ssh is told.
+    fn options(&self, remote: &Remote) -> Vec<String> {
+        // without the last, a laptop that was closed meanwhile would be waited for all night
+        let mut options = ["-T", "-oConnectTimeout=10", "-oServerAliveInterval=15"].map(str::to_owned).to_vec();
+        options.extend(self.batch.then(|| "-oBatchMode=yes".to_owned()));
+        options.extend(remote.port.map(|port| format!("-p{port}")));
+        options
+    }
+
+    /// ssh as rsync's `--rsh` wants it, which adds the host itself. In its quotes, a quote is doubled.
+    #[must_use]
+    pub fn rsh(&self, remote: &Remote) -> String {
+        let words = self.program.iter().cloned().chain(self.options(remote));
+        let quoted: Vec<String> = words.map(|word| format!("'{}'", word.replace('\'', "''"))).collect();
+        quoted.join(" ")
+    }
+
+    /// ssh to the sftp server of `remote`'s machine, as sftp's `-D` wants it: no shell there reads a
+    /// name. In its quotes, quotes and backslashes are escaped.
+    #[must_use]
+    pub fn sftp_server(&self, remote: &Remote) -> String {
+        let words = self.program.iter().cloned().chain(self.options(remote));
+        let words = words.chain(["-s".to_owned(), "--".to_owned(), bare(remote), "sftp".to_owned()]);
+        let escape = |c: char| if "\\\"'".contains(c) { format!("\\{c}") } else { c.to_string() };
+        let quoted: Vec<String> = words.map(|word| format!("\"{}\"", word.chars().map(escape).collect::<String>())).collect();
+        quoted.join(" ")
     }
 
     /// Starts `words` on `remote`'s machine. Its output is to be read from here; its input comes from
@@ -60,14 +81,28 @@ impl Ssh {
     ///
     /// # Errors
     /// There is no ssh, or a word has a NUL.
-    pub fn start(&self, remote: &Remote, words: &[String], input: bool) -> Result<Session> {
+    pub fn start<T: AsRef<[u8]>>(&self, remote: &Remote, words: &[T], input: bool) -> Result<Session> {
         ensure!(!words.is_empty(), "nothing to run on {}", remote.host);
+        let program = String::from_utf8_lossy(words[0].as_ref()).into_owned();
         let mut command = self.command(remote, words)?;
         command.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.program[0]))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        Ok(Session { child, host: remote.host.clone(), program: words[0].clone(), stdin, stdout })
+        Ok(Session { child, host: remote.host.clone(), program, stdin, stdout })
     }
+}
+
+/// The host as ssh wants it: an IPv6 address without the brackets that a url needs.
+fn bare(remote: &Remote) -> String {
+    remote.host.replace(['[', ']'], "")
+}
+
+/// What ssh, or a program that it ran, had to say: for a message.
+#[must_use]
+pub fn words_of(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() { output.status.to_string() } else { lines.join("; ") }
 }
 
 /// A program that runs on another machine. It is ended when this is dropped.
@@ -163,20 +198,33 @@ mod tests {
         let (command, options) = line.split_last().unwrap();
         assert_eq!(options[..3], ["ssh", "-F", "my config"]);
         assert!(options.contains(&"-oBatchMode=yes".to_owned()));
-        assert!(options.windows(2).any(|w| w == ["-p", "2222"]));
+        assert!(options.contains(&"-p2222".to_owned()));
         assert_eq!(options[options.len() - 2..], ["--", "t@::1"]);
         assert_eq!(shlex::split(command).unwrap(), nasty);
         let shell = Command::new("sh").arg("-c").arg(format!("printf '%s|' {command}")).output().unwrap();
         assert_eq!(String::from_utf8(shell.stdout).unwrap(), nasty.map(|w| w + "|").concat());
-        assert!(ssh.command(&remote("h:/x"), &["a\0b".to_owned()]).is_err());
+        assert!(ssh.command(&remote("h:/x"), &["a\0b"]).is_err());
         assert!(Ssh::new("", true).is_err() && Ssh::new("ssh 'x", true).is_err());
+    }
+
+    #[test]
+    fn rsync_and_sftp_start_the_same_ssh() {
+        let ssh = Ssh::new("ssh -F 'my \\ \"config'\\''s'", true).unwrap();
+        let options = "-T -oConnectTimeout=10 -oServerAliveInterval=15 -oBatchMode=yes -p22".split(' ');
+        let first = ["ssh", "-F", "my \\ \"config's"];
+        let quoted: Vec<String> =
+            first.into_iter().chain(options.clone()).map(|w| format!("'{}'", w.replace('\'', "''"))).collect();
+        assert_eq!(ssh.rsh(&remote("ssh://t@[::1]:22/x")), quoted.join(" "));
+        let server = ssh.sftp_server(&remote("ssh://t@[::1]:22/x"));
+        assert!(server.starts_with(r#""ssh" "-F" "my \\ \"config\'s" "-T""#), "{server}");
+        assert!(server.ends_with(r#""-p22" "-s" "--" "t@::1" "sftp""#), "{server}");
     }
 
     #[test]
     fn the_end_of_a_program_is_told_apart() {
         let said = |script: &str, lines: u64, error: Error| {
             let ssh = Ssh::new(&format!("sh -c '{script}'"), false).unwrap();
-            let session = ssh.start(&remote("h:/x"), &["ltr-x".to_owned()], false).unwrap();
+            let session = ssh.start(&remote("h:/x"), &["ltr-x"], false).unwrap();
             format!("{:#}", session.explain(error, lines).1)
         };
         let json = || serde_json::from_str::<u8>("hello").map_err(Error::from).context("line 1 is not a record").unwrap_err();
@@ -191,7 +239,7 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_ended_with_its_session() {
         let ssh = Ssh::new("sh -c 'exec sleep 600'", false).unwrap();
-        let session = ssh.start(&remote("h:/x"), &["ltr-x".to_owned()], true).unwrap();
+        let session = ssh.start(&remote("h:/x"), &["ltr-x"], true).unwrap();
         let process = format!("/proc/{}", session.child.id());
         assert!(std::fs::metadata(&process).is_ok());
         drop(session);

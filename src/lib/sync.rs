@@ -119,7 +119,7 @@ pub fn sync_sources(
     let mut spaces: Vec<&str> = sources.iter().filter_map(|s| s.space.as_deref()).collect();
     spaces.sort_unstable();
     spaces.dedup();
-    for text in spaces {
+    for &text in &spaces {
         let space = Space::parse(text, Path::new("/"))?;
         visit.wrote = false;
         let merged = if options.one_way { visit.pair(&space, here) } else { visit.pair(here, &space) };
@@ -128,7 +128,9 @@ pub fn sync_sources(
             visit.report.failure(text, &format!("{error:#}"));
         }
     }
-    Ok(Exit::of_failures(failures + visit.writer.end(Map::new())?))
+    let errors = visit.writer.end(Map::new())?;
+    let none = failures > 0 && failures == spaces.len() as u64;
+    Ok(if none { Exit::Nothing } else { Exit::of_failures(failures + errors) })
 }
 
 /// Makes the copy of `here` in `scratch` that a plan without consequences needs, where a sync has not made

@@ -99,3 +99,14 @@ pub(crate) fn records(stream: &[u8]) -> Vec<serde_json::Value> {
     }
     records
 }
+
+/// A box named `name` in a temporary folder, with `documents` in its index beside it. `box` and `space`
+/// are the names in the folder.
+pub(crate) fn boxed(name: &str, documents: &[Document]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let (dir, mut index) = index_of(documents);
+    let root = dir.path().canonicalize().unwrap().join("box");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join(".ltr"), format!("{}/{name}\n", index.path().display())).unwrap();
+    index.adopt_box(name, crate::ltrbox::cookie_id(&root).unwrap(), true).unwrap();
+    (dir, root)
+}

@@ -1,5 +1,6 @@
 //! Boxes on real folders, driven through the library: what the porcelain composes, in one process.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "only tests use it")]
 #![allow(missing_docs, reason = "helpers of tests")]
 
 use std::cell::RefCell;
@@ -22,9 +23,11 @@ use litter::index::{Index, Origin};
 use litter::ltrbox;
 use litter::path::SpacePath;
 use litter::plan::{Request, plan};
+use litter::query::{Purge, Scene, purge};
 use litter::reach::Reaching;
 use litter::record::{Action, Document, FileRecord, Policy, Want};
 use litter::report::Collected;
+use litter::ssh::Ssh;
 use litter::stream::{Line, Reader};
 use serde_json::Value;
 
@@ -331,12 +334,13 @@ impl TestBox {
     pub fn fetch(&self, plan: &[u8]) -> Vec<String> {
         let mut index = self.open();
         let own = ltrbox::at(&self.root).unwrap().own(&mut index).unwrap();
+        let ssh = Ssh::new("ssh", true).unwrap();
         let options = Options {
             gone_ok: false,
             total_files: index.count_files(&self.name).unwrap(),
             reserve: 0,
             my_host: Some("here"),
-            interactive: false,
+            ssh: &ssh,
             trusted: &|_, _| false,
         };
         let mut clock = index.clock().unwrap();
@@ -363,6 +367,15 @@ impl TestBox {
             extra: Default::default(),
         };
         index.put(&[Document::Mark(mark)], Origin::Here).unwrap();
+    }
+
+    /// Purges a file from the space.
+    pub fn purge(&self, name: &str) {
+        let mut scene = Scene::open(&self.root, None, Access::Write).unwrap();
+        let wish = Purge { paths: vec![name.into()], recursive: false, dry_run: false };
+        let mut out = Vec::new();
+        purge(&mut scene, &wish, &mut out).unwrap();
+        self.put(&out);
     }
 
     /// Failures reported since the last call.

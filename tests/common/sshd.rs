@@ -22,6 +22,11 @@ impl Sshd {
     /// Starts one whose sessions find programs in `path`, the folder of the built binaries before the
     /// system's. `None` where no sshd is installed; a test then says so and ends.
     pub fn start(path: &str) -> Option<Self> {
+        Self::start_with(path, "Subsystem sftp internal-sftp")
+    }
+
+    /// The same with these lines in its configuration.
+    pub fn start_with(path: &str, lines: &str) -> Option<Self> {
         let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"].map(Path::new).into_iter().find(|p| p.exists())?;
         // sshd, run as root, insists on its folder for privilege separation
         let _ = std::fs::create_dir_all("/run/sshd");
@@ -33,7 +38,7 @@ impl Sshd {
         }
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut started = Self::serve(sshd, dir.path(), port, path);
+            let mut started = Self::serve(sshd, dir.path(), port, path, lines);
             if wait_for(port, &mut started) {
                 return Some(Self { dir, port, child: started });
             }
@@ -44,13 +49,13 @@ impl Sshd {
         panic!("sshd does not start: {}", std::fs::read_to_string(dir.path().join("log")).unwrap_or_default());
     }
 
-    fn serve(sshd: &Path, dir: &Path, port: u16, path: &str) -> Child {
+    fn serve(sshd: &Path, dir: &Path, port: u16, path: &str, lines: &str) -> Child {
         let at = |name: &str| dir.join(name).display().to_string();
         let mut conf = String::new();
         writeln!(conf, "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nPidFile none", at("host")).unwrap();
         writeln!(conf, "AuthorizedKeysFile {}\nStrictModes no\nUsePAM no", at("user.pub")).unwrap();
         writeln!(conf, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no").unwrap();
-        writeln!(conf, "MaxStartups 100\nSetEnv \"PATH={path}\"").unwrap();
+        writeln!(conf, "MaxStartups 100\nSetEnv \"PATH={path}\"\n{lines}").unwrap();
         std::fs::write(dir.join("sshd.conf"), conf).unwrap();
         let mut config = String::new();
         writeln!(config, "Host *\n  Port {port}\n  HostName 127.0.0.1\n  IdentityFile {}\n  IdentitiesOnly yes", at("user"))

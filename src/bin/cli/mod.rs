@@ -203,10 +203,9 @@ impl BoxArgs {
     }
 }
 
-/// The paths in the space that a person's PATH arguments mean.
-pub fn paths(args: &[std::ffi::OsString], located: &Located) -> anyhow::Result<Vec<litter::path::SpacePath>> {
-    let here = std::env::current_dir()?;
-    args.iter().map(|arg| litter::pathspec::resolve(arg, &here, &located.root)).collect()
+/// The paths in the space that a person's PATH arguments mean: in the index, or on disk.
+pub fn paths(args: &[std::ffi::OsString], space: Option<&str>) -> anyhow::Result<Vec<litter::path::SpacePath>> {
+    if args.is_empty() { Ok(Vec::new()) } else { scene(space, Access::Read)?.all_known(args) }
 }
 
 /// The name of this machine, as uname(2) has it.

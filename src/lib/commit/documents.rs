@@ -67,7 +67,11 @@ impl<'a> Documents<'a> {
 
     fn new_file<W: Write>(&mut self, record: &FileRecord, renamed: Option<SpacePath>, out: &mut Writer<W>) -> Result<()> {
         let rows = self.rows(&record.path)?;
-        let mut version = edited(&rows, self.me, self.author.own.actor, self.next_commit());
+        let mut version = if self.takes_no_note(record, &rows) {
+            Version::of(random_id(), 1)
+        } else {
+            edited(&rows, self.me, self.author.own.actor, self.next_commit())
+        };
         // whoever makes a file anew where the path was purged has seen the purge
         rows.iter().filter(|r| r.purged).for_each(|r| version.join(&r.version));
         let mut entry = self.entry(record, version, &rows)?;
@@ -75,6 +79,15 @@ impl<'a> Documents<'a> {
         entry.local.get_or_insert_default().renamed = renamed;
         self.put(Document::Entry(entry), out)?;
         self.clear_skip(record, out)
+    }
+
+    /// A new file under the name of one that this box had discarded, and that others still hold: its
+    /// maker need not have thought of theirs, so both must survive.
+    fn takes_no_note(&self, record: &FileRecord, rows: &[Row]) -> bool {
+        let discarded = rows.iter().any(|r| r.box_id == self.me && !r.present && !r.purged);
+        let content = (record.ftype, record.sha1);
+        let others = rows.iter().any(|r| r.box_id != self.me && r.present && !r.purged && r.content() != content);
+        discarded && others && !self.commit.is_named(&record.path)
     }
 
     /// What every box has at `path`. In a folder that the index does not know, that is nothing: two

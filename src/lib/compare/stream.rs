@@ -2,7 +2,7 @@
 //! straight from a walk on a second thread, which spares a million records that say nothing new.
 
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,7 +13,7 @@ use crate::boxfs::BoxRoot;
 use crate::exit::Exit;
 use crate::index::sqlite::{Access, Sqlite};
 use crate::path::{SpacePath, unescape};
-use crate::record::{FileRecord, Ftype, Mode};
+use crate::record::{Extra, FileRecord, Ftype, Mode};
 use crate::report::Report;
 use crate::scan::{Found, Item, SkippedRecord, Tracked, put_unknown, walk};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
@@ -35,7 +35,16 @@ pub fn compare_stream<R: BufRead, W: Write>(
 ) -> Result<Exit> {
     let mut reader = Reader::new(input);
     let writer = std::cell::RefCell::new(Writer::new(output));
-    let mut put = |difference| put(&mut writer.borrow_mut(), difference, None);
+    // an item has no room for what this ltr does not know, so it waits beside it
+    let unknown = std::cell::RefCell::new(Extra::new());
+    let mut put = |mut difference| {
+        if let Difference::Record(record) = &mut difference
+            && record.local.is_some()
+        {
+            record.extra = unknown.take();
+        }
+        put(&mut writer.borrow_mut(), difference, None)
+    };
     let mut comparer = Comparer::new(index, compare, root, &mut put)?;
     let mut last = SpacePath::root();
     loop {
@@ -43,7 +52,11 @@ pub fn compare_stream<R: BufRead, W: Write>(
         let Some(line) = reader.next_line()? else { break };
         let found = match line {
             Line::Record { kind, json } => match kind.as_ref() {
-                "scan" => Found::Item(item(json).with_context(|| format!("line {number}"))?),
+                "scan" => {
+                    let (item, extra) = item(json).with_context(|| format!("line {number}"))?;
+                    unknown.replace(extra);
+                    Found::Item(item)
+                }
                 "skipped" => {
                     let SkippedRecord { path, why } = serde_json::from_slice(json).with_context(|| format!("line {number}"))?;
                     Found::Skipped { path, why }
@@ -69,11 +82,11 @@ pub fn compare_stream<R: BufRead, W: Write>(
 }
 
 /// What a `scan` record says was on disk.
-fn item(json: &[u8]) -> Result<Item> {
+fn item(json: &[u8]) -> Result<(Item, Extra)> {
     let record: FileRecord = serde_json::from_slice(json)?;
     record.check()?;
     let local = record.local.context("not a record of a scan: no local facts")?;
-    Ok(Item {
+    let item = Item {
         path: record.path,
         ftype: record.ftype,
         size: record.size,
@@ -85,7 +98,8 @@ fn item(json: &[u8]) -> Result<Item> {
         ctime: local.ctime,
         ctime_nsec: local.ctime_nsec,
         target: record.target.as_deref().map(unescape).transpose()?,
-    })
+    };
+    Ok((item, record.extra))
 }
 
 /// Walks the box and compares at once: `ltr-scan --known`. Only what differs becomes a record.
@@ -120,7 +134,7 @@ fn drain(receiver: &Receiver<Vec<Found>>, comparer: &mut Comparer<'_>) -> Result
 }
 
 /// The walking thread, with its own connection to the index.
-fn walk_into(root: &Path, index: &PathBuf, starts: &[SpacePath], sender: &SyncSender<Vec<Found>>) -> Result<()> {
+fn walk_into(root: &Path, index: &Path, starts: &[SpacePath], sender: &SyncSender<Vec<Found>>) -> Result<()> {
     let index = Sqlite::open(index, Access::Read)?;
     let mut batch = Vec::with_capacity(BATCH);
     let gone = || anyhow!("the comparison has ended");

@@ -43,12 +43,19 @@ pub(super) fn place(root: &Path, file: &Path, carry: bool) -> Result<Place> {
 }
 
 impl Place {
+    /// The index as far as it is there: one that is yet to be carried is looked for at `source`; `None`
+    /// where it will begin empty.
+    pub(super) fn look(&self, source: &Path) -> Result<Option<Sqlite>> {
+        let there = [self.file.as_path(), source].into_iter().find(|file| file.exists());
+        ensure!(there.is_some() || self.carried, "{}: no index there (ltr init makes it)", self.file.display());
+        there.map(|file| Sqlite::open(file, Access::Read)).transpose()
+    }
+
     /// Opens the index for writing; one that is carried is made first, with what `source` holds.
     pub(super) fn open(&self, source: &Path) -> Result<Sqlite> {
         if self.carried {
             self.fill(source)?;
         }
-        ensure!(self.file.exists(), "{}: no index there (ltr init makes it)", self.file.display());
         Sqlite::open(&self.file, Access::Write)
     }
 

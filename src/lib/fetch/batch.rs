@@ -85,12 +85,13 @@ impl Run<'_> {
         }
         if matches!(seen, Seen::Deleted) {
             // unless an interrupted run, or a step yet to come, has what belongs here
-            let content = match self.leftover(action)? {
+            let loser_is_gone = action.action == Verb::Conflict && self.kept_before(action)?.is_empty();
+            let content = match self.leftover(action)?.filter(|_| !loser_is_gone) {
                 Some(path) => {
                     let before = self.settle_displaced(action)?;
                     return Ok(Some((seen, Content::Staged(path), before)));
                 }
-                None if self.is_source(&action.path) => self.obtain(action, 0)?,
+                None if self.is_source(&action.path) && !loser_is_gone => self.obtain(action, 0)?,
                 None => {
                     self.report.notice(&format!("{}: deleted here and not committed: left alone", action.path));
                     return Ok(None);
@@ -139,6 +140,7 @@ impl Run<'_> {
                 Reached::Local => {
                     if let Some(path) = self.copy_from_box(action, number)? {
                         self.progress(action.size);
+                        self.came.insert(action.path.clone(), (number, None));
                         return Ok(Content::Staged(path));
                     }
                 }
@@ -197,6 +199,18 @@ impl Run<'_> {
         self.report.progress(self.bytes_done, self.bytes_total, Unit::Bytes);
     }
 
+    /// A step as it is told when it was carried out: with `used`, the number of the source that its
+    /// content came from, and `via`, the program that brought it from another machine.
+    fn with_origin(&mut self, mut action: Action) -> Action {
+        action.extra.remove("used");
+        action.extra.remove("via");
+        if let Some((number, via)) = self.came.remove(&action.path) {
+            action.extra.insert("used".to_owned(), number.into());
+            action.extra.extend(via.map(|via| ("via".to_owned(), via.into())));
+        }
+        action
+    }
+
     /// Completes a batch: what is remote comes, all is synced, put in place, and told.
     pub(super) fn flush<W: Write>(&mut self, batch: &mut Batch, output: &mut Output<W>) -> Result<()> {
         let mut slots = std::mem::take(batch).slots;
@@ -210,7 +224,10 @@ impl Run<'_> {
             }
             let action = slot.action.clone();
             match self.install(slot) {
-                Ok(facts) => output.done(facts, action),
+                Ok(facts) => {
+                    let action = self.with_origin(action);
+                    output.done(facts, action);
+                }
                 Err(e) => self.fail(&action.path, &e),
             }
         }
@@ -239,12 +256,13 @@ impl Run<'_> {
             let steps: Vec<(&Action, &SpacePath)> =
                 wanted.iter().map(|&(at, n)| (&slots[at].action, &slots[at].action.from[n].path)).collect();
             let arrived = self.sources.transfer(&source, &steps, &mut self.staging, self.report);
-            for ((at, n), path) in wanted.into_iter().zip(arrived) {
+            for ((at, n), arrived) in wanted.into_iter().zip(arrived) {
                 let slot = &mut slots[at];
-                slot.content = match path {
-                    Some(path) => {
+                slot.content = match arrived {
+                    Some(arrived) => {
                         self.progress(slot.action.size);
-                        Content::Staged(path)
+                        self.came.insert(slot.action.path.clone(), (n, Some(arrived.via)));
+                        Content::Staged(arrived.path)
                     }
                     None => self.obtain(&slot.action, n + 1).unwrap_or_else(|e| {
                         self.fail(&slot.action.path, &e);

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Options;
 use super::sources::{Known, Sources};
-use super::ssh::Remote;
+use super::ssh::Elsewhere;
 use super::verify::{Answer, Question, holds};
+use super::{Options, Verified};
 use crate::boxfs::BoxRoot;
+use crate::index::sqlite::now_ms;
 use crate::lock::{self, Lock};
 use crate::record::{Action, Source};
 use crate::report::Report;
@@ -36,6 +37,15 @@ enum Holder {
     OutOfReach,
 }
 
+/// Whether a box holds a content.
+enum Held {
+    No,
+    /// It was looked at.
+    Seen,
+    /// It was looked at not long ago (`--trust-offline`).
+    Trusted,
+}
+
 /// An `ltr-verify` on another machine.
 struct Verifier {
     child: Child,
@@ -46,6 +56,8 @@ struct Verifier {
 impl Holders {
     /// Makes sure that enough other boxes hold the content of `action` for it to be removed.
     ///
+    /// `seen` gets the boxes that were looked into and hold it.
+    ///
     /// # Errors
     /// "only N of M copies could be verified (names)".
     pub(super) fn verify(
@@ -53,6 +65,7 @@ impl Holders {
         sources: &mut Sources<'_>,
         action: &Action,
         options: &Options<'_>,
+        seen: &mut Vec<Verified>,
         report: &mut dyn Report,
     ) -> Result<()> {
         // a copy elsewhere is owed whatever an index says that somebody else may have written
@@ -62,7 +75,14 @@ impl Holders {
             if verified.len() as u64 >= owed {
                 break;
             }
-            if !verified.contains(source.box_name.as_str()) && self.holds(sources, source, action, options, report) {
+            if verified.contains(source.box_name.as_str()) {
+                continue;
+            }
+            let held = self.holds(sources, source, action, options, report);
+            if let (Held::Seen, Some(sha1)) = (&held, action.sha1) {
+                seen.push(Verified { box_name: source.box_name.clone(), sha1, ms: now_ms() });
+            }
+            if !matches!(held, Held::No) {
                 verified.insert(source.box_name.as_str());
             }
         }
@@ -81,7 +101,7 @@ impl Holders {
         action: &Action,
         options: &Options<'_>,
         report: &mut dyn Report,
-    ) -> bool {
+    ) -> Held {
         let key = (source.box_name.clone(), source.url.clone());
         let holder = self.asked.entry(key).or_insert_with(|| {
             approach(sources, source, report).unwrap_or_else(|e| {
@@ -89,18 +109,22 @@ impl Holders {
                 Holder::Refused
             })
         });
-        let Some(sha1) = action.sha1 else { return false };
+        let Some(sha1) = action.sha1 else { return Held::No };
         let question = Question { path: source.path.clone(), ftype: action.ftype, size: action.size, sha1 };
         let answer = match holder {
             Holder::Local { root, .. } => holds(root, &question).map_err(Into::into),
             Holder::Remote(verifier) => verifier.ask(&question),
-            Holder::Refused => return false,
-            Holder::OutOfReach => return (options.trusted)(source, sha1),
+            Holder::Refused => return Held::No,
+            Holder::OutOfReach => return if (options.trusted)(source, sha1) { Held::Trusted } else { Held::No },
         };
-        answer.unwrap_or_else(|e| {
-            report.notice(&format!("{}: in box {}: {e:#}", source.path, source.box_name));
-            false
-        })
+        match answer {
+            Ok(true) => Held::Seen,
+            Ok(false) => Held::No,
+            Err(e) => {
+                report.notice(&format!("{}: in box {}: {e:#}", source.path, source.box_name));
+                Held::No
+            }
+        }
     }
 }
 
@@ -117,7 +141,7 @@ fn approach(sources: &mut Sources<'_>, source: &Source, report: &mut dyn Report)
 }
 
 impl Verifier {
-    fn start(remote: &Remote, box_name: &str) -> Result<Self> {
+    fn start(remote: &Elsewhere, box_name: &str) -> Result<Self> {
         let mut child = remote.verifier(box_name)?;
         let questions = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().context("ssh has an output")?);

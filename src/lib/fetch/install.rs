@@ -227,7 +227,7 @@ impl Run<'_> {
     }
 
     /// Moves content to `name`, or to a numbered name where that is taken by other content.
-    fn keep(&mut self, slot: &SpacePath, name: &SpacePath, path: &SpacePath, out: &Hashed) -> Result<Fact> {
+    pub(super) fn keep(&mut self, slot: &SpacePath, name: &SpacePath, path: &SpacePath, out: &Hashed) -> Result<Fact> {
         let mut name = name.clone();
         for number in 1..100 {
             match self.root.rename_noreplace(slot, &name) {
@@ -277,7 +277,7 @@ impl Run<'_> {
     }
 
     /// The own edit of a conflict that an interrupted run had kept, and not told of.
-    fn kept_before(&self, action: &Action) -> Result<Vec<Fact>> {
+    pub(super) fn kept_before(&self, action: &Action) -> Result<Vec<Fact>> {
         let Some(keep) = action.keep.as_ref().filter(|_| action.action == Verb::Conflict) else { return Ok(Vec::new()) };
         let there = self.root.look(keep)?.is_some_and(|s| matches!(s.kind, Kind::File | Kind::Symlink));
         let hashed = if there { Some(hash_path(self.root, keep)?) } else { None };

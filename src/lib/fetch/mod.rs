@@ -15,10 +15,11 @@ mod plan;
 mod recover;
 mod remove;
 mod sources;
-pub mod ssh;
+pub(crate) mod ssh;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod verify;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +28,7 @@ use std::io::{BufRead, Write};
 use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::Map;
 
 use crate::boxfs::{BoxRoot, Stat};
@@ -36,8 +38,9 @@ use crate::hash::is_racy;
 use crate::path::SpacePath;
 use crate::record::{Action, ActionTag, Attrs, Document, Entry, Extra, Ftype, Sha1, Source, Verb};
 use crate::report::Report;
+use crate::ssh::Ssh;
 use crate::stamp::Clock;
-use crate::stream::Writer;
+use crate::stream::{ErrorRecord, Tagged, Writer};
 use crate::version::Version;
 
 pub use verify::verify_stream;
@@ -69,15 +72,15 @@ pub struct Options<'a> {
     pub reserve: u64,
     /// This machine's name: a box at it is a folder here.
     pub my_host: Option<&'a str>,
-    /// Whether ssh may ask a person for a password.
-    pub interactive: bool,
+    /// Reaches other machines.
+    pub ssh: &'a Ssh,
     /// Whether a box out of reach counts as a holder nevertheless (`--trust-offline`).
     pub trusted: &'a dyn Fn(&Source, Sha1) -> bool,
 }
 
 /// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
 /// empty file that keeps the plan. `output` gets the entries as they now are on disk, and after those
-/// of each step the step itself with the type `done`; what failed is reported, and has none.
+/// of each step the step itself with the type `done`; what failed is reported, and has an error record.
 ///
 /// # Errors
 /// The plan is cut short, damaged, not for this box, would remove too much or does not fit: then
@@ -98,7 +101,9 @@ pub fn fetch<R: BufRead, W: Write>(
     for error in &plan.errors {
         output.writer.put_error(error)?;
     }
-    let mut failures = 0;
+    for &offset in &plan.foreign {
+        output.writer.put_raw(&plan.line(offset)?)?;
+    }
     if !plan.forward.is_empty() || !plan.removes.is_empty() {
         let staging = Staging::open(root)?;
         let sources = Sources::new(&box_name, options);
@@ -118,15 +123,18 @@ pub fn fetch<R: BufRead, W: Write>(
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
+            came: HashMap::new(),
+            verified: Vec::new(),
+            failed: Vec::new(),
             failures: 0,
             bytes_done: 0,
             bytes_total: plan.bytes,
         };
         run.passes(&plan, options, &mut output)?;
-        failures = run.failures;
+        output.emit(&mut run)?;
     }
     let errors = output.writer.end(Map::new())?;
-    Ok(Exit::of_failures(failures + errors))
+    Ok(Exit::of_failures(errors))
 }
 
 /// What the steps of one run share.
@@ -152,9 +160,26 @@ struct Run<'a> {
     set_aside: Vec<SpacePath>,
     /// What an interrupted exchange left in the staging folder, by the content that took its place.
     displaced: HashMap<Sha1, Vec<SpacePath>>,
+    /// Of content that is staged: the number of its source, and how it came from another machine.
+    came: HashMap<SpacePath, (usize, Option<&'static str>)>,
+    /// Other boxes that were seen to hold a content, to be told.
+    verified: Vec<Verified>,
+    /// What failed, to be told.
+    failed: Vec<ErrorRecord>,
     failures: u64,
     bytes_done: u64,
     bytes_total: u64,
+}
+
+/// Another box was seen to hold a content: later that may have to do, when it is out of reach. A record
+/// of the type `verified`.
+#[derive(Debug, Serialize)]
+struct Verified {
+    #[serde(rename = "box")]
+    box_name: String,
+    sha1: Sha1,
+    /// When, in milliseconds since 1970.
+    ms: u64,
 }
 
 /// One thing that is now so at a path.
@@ -219,8 +244,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             if action.ftype == Ftype::Dir && action.action != Verb::Move {
-                if self.make_folder(&action) {
+                if let Some(kept) = self.make_folder(&action) {
                     folders.push(step);
+                    kept.into_iter().for_each(|fact| output.finished(fact));
                     // its entry follows when it has its mode
                     output.writer.put(&Action { kind: ActionTag::Done, ..action })?;
                 }
@@ -241,8 +267,10 @@ impl<'a> Run<'a> {
 
     /// Names a failure; the rest of the plan goes on.
     fn fail(&mut self, path: &SpacePath, cause: &anyhow::Error) {
+        let (path, cause) = (path.spelled(), format!("{cause:#}"));
         self.failures += 1;
-        self.report.failure(&path.spelled(), &format!("{cause:#}"));
+        self.report.failure(&path, &cause);
+        self.failed.push(ErrorRecord { path, error: cause });
     }
 }
 
@@ -261,7 +289,7 @@ impl<W: Write> Output<W> {
         self.queue.push((facts, Some(action)));
     }
 
-    /// A folder of a step that was told already is now complete.
+    /// Something of a step that is told at another time is now so.
     fn finished(&mut self, fact: Fact) {
         self.touched = Instant::now();
         self.queue.push((vec![fact], None));
@@ -270,8 +298,14 @@ impl<W: Write> Output<W> {
     /// Writes what was done since the last time. First the clock has to move on by a tick: a file
     /// that still looks the same then cannot be edited later without looking different.
     fn emit(&mut self, run: &mut Run<'_>) -> Result<()> {
+        for failure in std::mem::take(&mut run.failed) {
+            self.writer.put_error(&failure)?;
+        }
+        for record in std::mem::take(&mut run.verified) {
+            self.writer.put(&Tagged { kind: "verified", record: &record })?;
+        }
         if self.queue.is_empty() {
-            return Ok(());
+            return self.writer.flush();
         }
         // or the index would outlive the rename that it tells of, when the power fails
         run.root.sync()?;
@@ -279,7 +313,7 @@ impl<W: Write> Output<W> {
         std::thread::sleep((tick + tick / 4).saturating_sub(self.touched.elapsed()));
         for (facts, action) in std::mem::take(&mut self.queue) {
             for fact in facts {
-                let entry = run.entry(fact, tick);
+                let entry = run.entry(fact);
                 self.writer.put(&Document::Entry(entry))?;
             }
             if let Some(action) = action {
@@ -291,11 +325,11 @@ impl<W: Write> Output<W> {
 }
 
 impl Run<'_> {
-    fn entry(&mut self, fact: Fact, tick: std::time::Duration) -> Entry {
+    fn entry(&mut self, fact: Fact) -> Entry {
         let now = SystemTime::now();
         let local = fact.stat.map(|stat| {
             let same = self.root.lstat(&fact.path).is_ok_and(|s| s.unchanged(&stat));
-            stat.local(!same || is_racy(&stat, now, tick))
+            stat.local(!same || is_racy(&stat, now, self.root))
         });
         Entry {
             box_name: self.box_name.to_owned(),

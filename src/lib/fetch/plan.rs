@@ -32,6 +32,8 @@ pub(super) struct Plan {
     /// Where each action of each pass begins; 8 bytes a step.
     pub(super) forward: Vec<u64>,
     pub(super) removes: Vec<u64>,
+    /// Records of other types, to be passed on.
+    pub(super) foreign: Vec<u64>,
     pub(super) needs: HashMap<SpacePath, Need>,
     /// Bytes to come.
     pub(super) bytes: u64,
@@ -48,6 +50,7 @@ impl Plan {
             spool,
             forward: Vec::new(),
             removes: Vec::new(),
+            foreign: Vec::new(),
             needs: HashMap::new(),
             bytes: 0,
             errors: Vec::new(),
@@ -68,7 +71,12 @@ impl Plan {
                     offset += json.len() as u64 + 1;
                 }
                 Line::Error(error) => plan.errors.push(error),
-                Line::Record { .. } => {}
+                Line::Record { json, .. } => {
+                    writer.write_all(json)?;
+                    writer.write_all(b"\n")?;
+                    plan.foreign.push(offset);
+                    offset += json.len() as u64 + 1;
+                }
             }
         }
         writer.flush()?;
@@ -117,11 +125,17 @@ impl Plan {
 
     /// The action at `offset`.
     pub(super) fn action(&self, offset: u64) -> Result<Action> {
+        Ok(serde_json::from_slice(&self.line(offset)?)?)
+    }
+
+    /// The record at `offset`, as it came.
+    pub(super) fn line(&self, offset: u64) -> Result<Vec<u8>> {
         let mut file = &self.spool;
         file.seek(SeekFrom::Start(offset))?;
         let mut line = Vec::new();
         BufReader::with_capacity(4096, file).read_until(b'\n', &mut line)?;
-        Ok(serde_json::from_slice(&line)?)
+        line.pop_if(|byte| *byte == b'\n');
+        Ok(line)
     }
 }
 
@@ -148,7 +162,7 @@ fn check(action: &Action, box_name: &str) -> Result<()> {
     if action.action == Verb::Mkdir {
         ensure!(action.ftype == Ftype::Dir, "mkdir makes folders");
     }
-    if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Conflict | Verb::Link) {
+    if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Link) {
         ensure!(action.ftype != Ftype::Dir, "a folder has no content");
     }
     ensure!(action.action != Verb::Link || action.ftype == Ftype::Symlink, "link makes symlinks");

@@ -2,25 +2,29 @@
 //! which box it is, and one that does not answer is forgotten for the rest of the run.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Options;
-use super::ssh::{Remote, Transfer};
+use super::ssh::Elsewhere;
 use super::staging::Staging;
+use super::transfer::{Arrived, Transfer};
 use crate::boxfs::BoxRoot;
 use crate::cookie::Cookie;
 use crate::path::SpacePath;
+use crate::reach::is_here;
 use crate::record::{Action, Source};
 use crate::report::Report;
+use crate::space::{Remote, folder_of};
+use crate::ssh::Ssh;
 
 /// The boxes of one run, by name and url.
 pub(super) struct Sources<'a> {
     own: String,
     my_host: Option<&'a str>,
-    interactive: bool,
+    ssh: &'a Ssh,
     known: HashMap<(String, String), Known>,
 }
 
@@ -28,7 +32,7 @@ pub(super) struct Sources<'a> {
 #[derive(Clone)]
 pub(super) enum Known {
     Local(Arc<BoxRoot>),
-    Remote(Arc<Remote>),
+    Remote(Arc<Elsewhere>),
     Gone,
 }
 
@@ -41,7 +45,7 @@ pub(super) enum Reached {
 
 impl<'a> Sources<'a> {
     pub(super) fn new(own: &str, options: &Options<'a>) -> Self {
-        Self { own: own.to_owned(), my_host: options.my_host, interactive: options.interactive, known: HashMap::new() }
+        Self { own: own.to_owned(), my_host: options.my_host, ssh: options.ssh, known: HashMap::new() }
     }
 
     /// Looks for a box, the first time; says once when it is not to be had.
@@ -74,15 +78,16 @@ impl<'a> Sources<'a> {
         if let Some(folder) = folder_of(&source.url) {
             return open_box(&folder, &source.box_name).map(|root| Known::Local(Arc::new(root)));
         }
-        let remote = Remote::parse(&source.url, self.interactive)?;
-        if self.my_host.is_some_and(|host| remote.is_host(host))
-            && let Ok(root) = open_box(Path::new(remote.path()), &source.box_name)
+        let remote = Remote::parse(&source.url)?.with_context(|| format!("not the url of a box: {}", source.url))?;
+        if self.my_host.is_some_and(|host| is_here(&remote.host, host))
+            && let Ok(root) = open_box(Path::new(&remote.path), &source.box_name)
         {
             return Ok(Known::Local(Arc::new(root)));
         }
-        let cookie = Cookie::parse(&remote.read_cookie()?)?;
+        let elsewhere = Elsewhere::new(remote, self.ssh);
+        let cookie = Cookie::parse(&elsewhere.read_cookie()?)?;
         ensure!(cookie.box_name == source.box_name, "at {} is the box {}", source.url, cookie.box_name);
-        Ok(Known::Remote(Arc::new(remote)))
+        Ok(Known::Remote(Arc::new(elsewhere)))
     }
 
     /// The folder of a box that was reached here.
@@ -100,22 +105,16 @@ impl<'a> Sources<'a> {
         steps: &[(&Action, &SpacePath)],
         staging: &mut Staging<'_>,
         report: &mut dyn Report,
-    ) -> Vec<Option<SpacePath>> {
+    ) -> Vec<Option<Arrived>> {
         let key = (source.box_name.clone(), source.url.clone());
-        let Some(Known::Remote(remote)) = self.known.get(&key).cloned() else { return vec![None; steps.len()] };
-        let mut transfer = Transfer { remote: &remote, box_name: &source.box_name, staging, report };
+        let Some(Known::Remote(from)) = self.known.get(&key).cloned() else { return vec![None; steps.len()] };
+        let mut transfer = Transfer { from: &from, box_name: &source.box_name, staging, report };
         let (staged, alive) = transfer.run(steps);
         if !alive {
             self.known.insert(key, Known::Gone);
         }
         staged
     }
-}
-
-/// The folder that a url names, when it names one on this machine.
-fn folder_of(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("file://").unwrap_or(url);
-    path.starts_with('/').then(|| PathBuf::from(path))
 }
 
 /// Opens the folder of a box, and makes sure that it is that box.

@@ -30,7 +30,7 @@ pub(super) struct Staging<'a> {
 }
 
 /// Where bytes come from: opened at an offset, so that a transfer can be resumed.
-pub(super) trait Origin {
+pub(crate) trait Origin {
     /// The bytes from `offset` on.
     fn open_at(&mut self, offset: u64) -> Result<Box<dyn Read + '_>>;
     /// The file itself, for file systems that share blocks between files.
@@ -161,11 +161,29 @@ impl<'a> Staging<'a> {
             return Ok(None);
         }
         let path = self.place(sha1)?;
-        if self.root.look(&path)?.is_some() {
-            self.root.unlink(&path)?;
+        if path != *file {
+            if self.root.look(&path)?.is_some() {
+                self.root.unlink(&path)?;
+            }
+            self.root.rename_noreplace(file, &path)?;
         }
-        self.root.rename_noreplace(file, &path)?;
         self.ready(path, action).map(Some)
+    }
+
+    /// Whether what is staged at `path` waits for its installation.
+    pub(super) fn is_pending(&self, path: &SpacePath) -> bool {
+        self.pending.contains(path)
+    }
+
+    /// Removes what is at `path` where another program may not append to it, as in [`Staging::begin`].
+    /// Returns whether it may now.
+    pub(super) fn make_way(&self, path: &SpacePath, size: u64) -> Result<bool> {
+        match self.root.look(path)? {
+            Some(stat) if stat.kind == Kind::Dir => return Ok(false),
+            Some(stat) if stat.kind != Kind::File || stat.size > size || stat.nlink != 1 => self.root.unlink(path)?,
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// Opens the staged file, with how many bytes of it are there. One that has another name as well

@@ -71,7 +71,8 @@ impl Sqlite {
         match std::fs::metadata(path) {
             Ok(meta) if !meta.is_file() => bail!("{}: not a file, so not an index", named()),
             Ok(meta) if meta.len() == 0 => bail!("{}: empty, so not an index", named()),
-            Ok(_) => {}
+            // SQLite would not say why
+            Ok(_) => drop(std::fs::File::open(path).with_context(named)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{}: no index here", named()),
             Err(error) => return Err(error).with_context(named),
         }

@@ -241,3 +241,37 @@ fn what_is_no_index_is_refused_and_left_alone() {
     assert!(Sqlite::create(&index).unwrap());
     assert!(!Sqlite::create(&index).unwrap());
 }
+
+#[test]
+fn several_write_and_read_at_once() {
+    let (_dir, index) = fresh();
+    let writers: Vec<_> = (0..3u8)
+        .map(|w| {
+            let path = index.path().to_path_buf();
+            std::thread::spawn(move || {
+                let mut index = Sqlite::open(&path, Access::Write).unwrap();
+                for i in 0..50 {
+                    index.put(&[Document::Entry(entry("x", &format!("/{w}/{i:02}"), 1, w))], Origin::Here).unwrap();
+                }
+            })
+        })
+        .collect();
+    let reader = Sqlite::open(index.path(), Access::Read).unwrap();
+    while writers.iter().any(|w| !w.is_finished()) {
+        let (mut groups, mut last) = (reader.groups(&SpacePath::root()), SpacePath::root());
+        while let Some(group) = groups.next().unwrap() {
+            assert!(group.path > last);
+            last = group.path;
+        }
+    }
+    writers.into_iter().for_each(|w| w.join().unwrap());
+    assert_eq!(all(&index).len(), 150);
+    let mut seqs = 0;
+    index
+        .changes(None, &mut |_| {
+            seqs += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(seqs, 150);
+}

@@ -73,7 +73,7 @@ pub(super) fn at_path(rows: &[Row], row: &Row, counting: &[BoxId]) -> Vec<BoxId>
 /// Adds to `holders` the boxes of `counting` that hold the content of `row` at any other path. Folders
 /// and empty files are alike everywhere, so theirs say nothing.
 pub(super) fn add_elsewhere(index: &Sqlite, row: &Row, counting: &[BoxId], holders: &mut Vec<BoxId>) -> Result<()> {
-    let (Some(sha1), true) = (row.sha1, tells(row)) else { return Ok(()) };
+    let (Some(sha1), true) = (row.sha1, tells(row) && holders.len() < counting.len()) else { return Ok(()) };
     for id in index.boxes_with(row.ftype, sha1)? {
         if counting.contains(&id) && !holders.contains(&id) {
             holders.push(id);

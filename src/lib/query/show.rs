@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use serde_json::Map;
 
 use super::{Scene, mark};
@@ -36,11 +37,9 @@ fn documents(scene: &Scene, object: &OsStr) -> Result<Vec<Document>> {
     if let Some(document) = named {
         return Ok(vec![public(document)]);
     }
-    let unknown = || format!("{}: no box, document or path", for_terminal(std::os::unix::ffi::OsStrExt::as_bytes(object)));
-    let documents = at(scene, &scene.known(object).with_context(unknown)?)?;
-    if documents.is_empty() {
-        bail!("{}", unknown());
-    }
+    // what could be no path may have been meant as a box
+    let documents = scene.resolve(object).map_or(Ok(Vec::new()), |path| at(scene, &path))?;
+    ensure!(!documents.is_empty(), "{}: no box, document or path of this space", for_terminal(object.as_bytes()));
     Ok(documents)
 }
 

@@ -14,7 +14,7 @@ use crate::quote::Quoting;
 use crate::stamp::Stamp;
 
 /// Fields whose strings are names of files in the spelling of paths, wherever they stand.
-const NAMES: [&str; 6] = ["path", "source", "keep", "target", "renamed", "moved"];
+const NAMES: [&str; 7] = ["path", "name", "source", "keep", "target", "renamed", "moved"];
 
 /// A field, and the form it is shown in.
 #[derive(Clone, Debug, PartialEq, Eq)]

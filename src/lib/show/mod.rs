@@ -18,7 +18,7 @@ use serde::Deserialize;
 use crate::exit::Exit;
 use crate::quote::Quoting;
 use crate::report::Report;
-use crate::stream::{ErrorRecord, Line, Reader};
+use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
 use field::Look;
 
@@ -81,6 +81,34 @@ impl Style {
     fn quoting(&self) -> Quoting {
         Quoting::of_terminal(self.terminal && !self.nul)
     }
+}
+
+/// Passes the stream `input` on as it is, trailer and all: what a command shows with `--json`. The exit
+/// status says what the error records say, which a last `cat` in a pipe would not.
+///
+/// # Errors
+/// The stream is cut short or damaged (all that came before has been written), or `output` cannot be
+/// written.
+pub fn pass(input: impl BufRead, output: impl Write) -> Result<Exit> {
+    let mut reader = Reader::new(input);
+    let mut writer = Writer::new(output);
+    let passed = pass_records(&mut reader, &mut writer);
+    if let Err(error) = passed {
+        writer.flush()?;
+        return Err(error);
+    }
+    let extra = reader.end().map(|end| end.extra.clone()).unwrap_or_default();
+    Ok(Exit::of_failures(writer.end(extra)?))
+}
+
+fn pass_records<R: BufRead, W: Write>(reader: &mut Reader<R>, writer: &mut Writer<W>) -> Result<()> {
+    while let Some(line) = reader.next_line()? {
+        match line {
+            Line::Record { json, .. } => writer.put_raw(json)?,
+            Line::Error(error) => writer.put_error(&error)?,
+        }
+    }
+    Ok(())
 }
 
 /// Shows the stream `input` on `output`. Error records become failures of `report`.

@@ -10,6 +10,8 @@ use super::{Lines, Printer, Record};
 use crate::path::{SpacePath, on_disk, unescape};
 use crate::quote::Quoting;
 use crate::record::{Action, Ftype, Source, Verb};
+use crate::space::{Remote, folder_of};
+use crate::stream::ErrorRecord;
 
 /// Shows actions, planned or done.
 pub(super) struct Steps<'a> {
@@ -22,6 +24,11 @@ pub(super) struct Steps<'a> {
 type Step = (&'static str, Vec<Vec<u8>>);
 
 impl Printer for Steps<'_> {
+    /// Who carried out the steps has said it.
+    fn error(&mut self, _error: &ErrorRecord) -> Result<bool> {
+        Ok(true)
+    }
+
     fn record(&mut self, record: &Record<'_>) -> Result<()> {
         if !matches!(record.kind, "action" | "done") {
             return Ok(());
@@ -59,12 +66,15 @@ impl Steps<'_> {
     /// How the wanted content comes to its path.
     fn arrival(&self, action: &Action) -> Step {
         let there = self.file(&action.path);
-        match (action.ftype, self.own_source(action), source(action)) {
+        let used = used(action);
+        // where a copy was planned and its source was not there any more, the content came from elsewhere
+        let own = self.own_source(action).filter(|_| used.is_none());
+        match (action.ftype, own, used.or(action.from.first())) {
             (Ftype::Dir, ..) => ("mkdir", vec![there]),
             (Ftype::Symlink, ..) => ("ln -s", vec![target(action), there]),
             (Ftype::File, Some(own), _) => ("cp", vec![own, there]),
             (Ftype::File, None, Some(source)) => {
-                let (command, from) = transfer(source, action.extra.get("via").and_then(Value::as_str) == Some("rsync"));
+                let (command, from) = transfer(source, action.extra.get("via").and_then(Value::as_str));
                 (command, vec![from, there])
             }
             // nobody is known to have it: the plan wants it all the same
@@ -86,71 +96,30 @@ fn target(action: &Action) -> Vec<u8> {
     unescape(spelled).unwrap_or_else(|_| spelled.as_bytes().to_vec())
 }
 
-/// The candidate that was used, as `done` records say, else the first.
-fn source(action: &Action) -> Option<&Source> {
-    let used = action.extra.get("used").and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
-    used.and_then(|at| action.from.get(at)).or(action.from.first())
+/// The candidate that was used, as `done` records say.
+fn used(action: &Action) -> Option<&Source> {
+    let at = action.extra.get("used").and_then(Value::as_u64).and_then(|at| usize::try_from(at).ok());
+    at.and_then(|at| action.from.get(at))
 }
 
 /// The command that gets a file of another box, and what it is called there.
-fn transfer(source: &Source, rsync: bool) -> (&'static str, Vec<u8>) {
-    match Place::of(&source.url) {
-        // no command can get it until the box has a url
-        Place::Unknown => ("fetch", below(&format!("{}:", source.box_name), &source.path)),
-        Place::Folder(folder) => ("cp", below(folder, &source.path)),
-        Place::Host(host, folder) if rsync => ("rsync", below(&format!("{host}:{folder}"), &source.path)),
-        Place::Host(host, folder) => ("scp", below(&format!("sftp://{host}{folder}"), &source.path)),
-    }
-}
-
-/// The raw name of `path` below the text `root`.
-fn below(root: &str, path: &SpacePath) -> Vec<u8> {
-    [root.trim_end_matches('/').as_bytes(), &path.raw()].concat()
-}
-
-/// Where a box is.
-#[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
-    Unknown,
-    Folder(&'a str),
-    /// Host, with user and port as given, and a folder that begins with `/`.
-    Host(&'a str, &'a str),
-}
-
-impl<'a> Place<'a> {
-    fn of(url: &'a str) -> Self {
-        if url.is_empty() {
-            return Self::Unknown;
+fn transfer(source: &Source, via: Option<&str>) -> (&'static str, Vec<u8>) {
+    let url = source.url.as_str();
+    match Remote::parse(url) {
+        Ok(Some(remote)) => {
+            let host = remote.bracketed();
+            let (command, place) = match (via, remote.port) {
+                (Some("rsync"), _) => ("rsync", format!("{host}:")),
+                (Some("ssh"), _) => ("ssh", format!("{host}:")),
+                (_, Some(port)) => ("scp", format!("sftp://{host}:{port}")),
+                (_, None) => ("scp", format!("sftp://{host}")),
+            };
+            (command, [place.as_bytes(), &remote.file(&source.path)].concat())
         }
-        if let Some(rest) = url.strip_prefix("ssh://") {
-            let at = rest.find('/').unwrap_or(rest.len());
-            return Self::Host(&rest[..at], &rest[at..]);
-        }
-        match url.find(":/") {
-            Some(at) if at > 0 && !url[..at].contains('/') => Self::Host(&url[..at], &url[at + 1..]),
-            _ => Self::Folder(url),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_a_folder_or_a_host() {
-        for (url, place) in [
-            ("", Place::Unknown),
-            ("/home/x:/y", Place::Folder("/home/x:/y")),
-            ("./a", Place::Folder("./a")),
-            (":/a", Place::Folder(":/a")),
-            ("maytag:/home/x", Place::Host("maytag", "/home/x")),
-            ("t@maytag:/", Place::Host("t@maytag", "/")),
-            ("t@[::1]:/x", Place::Host("t@[::1]", "/x")),
-            ("ssh://t@maytag:22/x", Place::Host("t@maytag:22", "/x")),
-            ("ssh://maytag", Place::Host("maytag", "")),
-        ] {
-            assert_eq!(Place::of(url), place, "{url}");
-        }
+        _ => match folder_of(url) {
+            Some(folder) => ("cp", on_disk(&folder, &source.path).into_os_string().into_encoded_bytes()),
+            // no command can get it until the box has a url that leads somewhere
+            None => ("fetch", [source.box_name.as_bytes(), b":", &source.path.raw()].concat()),
+        },
     }
 }

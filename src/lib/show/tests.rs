@@ -158,6 +158,13 @@ fn steps_are_the_commands_for_them() {
         (r#""action":"replace","source":"/s""#.into(), "cp /home/me/box/s DST\n"),
         (r#""action":"fetch""#.into(), "fetch DST\n"),
         (format!(r#""action":"fetch",{}"#, from("")), "fetch m:/s DST\n"),
+        (format!(r#""action":"fetch",{}"#, from(":/a")), "fetch m:/s DST\n"),
+        (format!(r#""action":"fetch",{}"#, from("-oX:/a")), "fetch m:/s DST\n"),
+        (format!(r#""action":"fetch",{}"#, from("/home/x:/y")), "cp /home/x:/y/s DST\n"),
+        (format!(r#""action":"fetch",{}"#, from("file:///mnt/m")), "cp /mnt/m/s DST\n"),
+        (format!(r#""action":"fetch","via":"scp",{}"#, from("t@[::1]:/")), "scp sftp://t@[::1]/s DST\n"),
+        (format!(r#""action":"fetch","via":"ssh",{}"#, from("t@m:/x")), "ssh t@m:/x/s DST\n"),
+        (format!(r#""action":"copy","source":"/o","used":0,{}"#, from("/m")), "cp /m/s DST\n"),
         (format!(r#""action":"conflict","keep":"/k",{}"#, from("/m")), "mv DST /home/me/box/k\ncp /m/s DST\n"),
         (format!(r#""action":"fetch","used":7,{}"#, from("/m")), "cp /m/s DST\n"),
         (
@@ -171,8 +178,8 @@ fn steps_are_the_commands_for_them() {
         let done = record.replace(r#""type":"action""#, r#""type":"done""#);
         assert_eq!(show(&[&done, UNKNOWN, A], &style(steps.clone())), shown, "{fields}");
     }
-    let hostile = action(r#""action":"fetch","from":[{"box":"m","url":"m\u001b:/h x","path":"/s\\xff"}]"#);
-    let shown = "scp $'sftp://m\\x1B/h x/s\\xFF' /home/me/box/d/a\n";
+    let hostile = action(r#""action":"fetch","from":[{"box":"m","url":"m:/h\u001b x","path":"/s\\xff"}]"#);
+    let shown = "scp $'sftp://m/h\\x1B x/s\\xFF' /home/me/box/d/a\n";
     assert_eq!(show(&[&hostile], &on_terminal(steps)), shown);
 }
 

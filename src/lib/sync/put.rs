@@ -183,6 +183,11 @@ impl<'a, W: Write> Put<'a, W> {
         self.since.get_or_insert_with(Instant::now);
         match read(kind, json) {
             Ok(Record::Document(document)) => {
+                if number == 1 && matches!(document, Document::Space(_)) {
+                    // only ltr-index-get begins with the space: its documents are another index's word
+                    self.origin = Origin::Elsewhere;
+                    self.sink.from_elsewhere();
+                }
                 self.sink.admit(&document)?;
                 if !self.quiet {
                     self.pending.push(Pending::Document);

@@ -88,6 +88,11 @@ impl<'a> Sink<'a> {
         Ok(Self { index, scratch, copy: None, origin, uuid, space_first, space_met: false, tally: Tally::default() })
     }
 
+    /// From here on the documents are another index's.
+    pub fn from_elsewhere(&mut self) {
+        self.origin = Origin::Elsewhere;
+    }
+
     /// Refuses a document of another space, so that nothing of it is written.
     ///
     /// # Errors

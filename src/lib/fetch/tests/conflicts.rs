@@ -15,7 +15,7 @@ fn an_older_version_is_replaced() {
     w.write("here/a", "old");
     let ran = w.run(&[w.action("replace", "/a", "new", json!({"have":World::have("old")}))]).well();
     assert_eq!((w.read("here/a").as_deref(), w.files()), (Some("new"), vec!["a".to_owned()]));
-    assert_eq!(ran.told(), ["replace /a", "/a present"]);
+    assert_eq!(ran.told(), ["/a present", "replace /a"]);
 }
 
 #[test]

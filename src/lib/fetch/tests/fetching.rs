@@ -8,12 +8,13 @@ fn content_arrives_with_its_attributes_and_is_told() {
     w.write("there/d/a", "hello");
     let mkdir = json!({"type":"action","action":"mkdir","box":"here","path":"/d","ftype":"dir","mode":"0550","mtime":OLD,
         "version":{"1f2e3d4c":1}});
-    let ran = w.run(&[mkdir, w.action("fetch", "/d/a", "hello", json!({"extra":1,"commit":17}))]).well();
+    let ran = w.run(&[mkdir, w.action("fetch", "/d/a", "hello", json!({"extra":1,"commit":99}))]).well();
     assert_eq!(ran.told(), ["mkdir /d", "/d/a present", "fetch /d/a", "/d present"]);
-    assert_eq!(ran.lines[1]["type"], "done");
-    assert_eq!(ran.lines[1]["extra"], 1);
+    assert_eq!(ran.lines[2]["type"], "done");
+    assert_eq!(ran.lines[2]["extra"], 1);
+    assert_eq!((&ran.lines[2]["used"], &ran.lines[2]["via"]), (&json!(0), &Value::Null));
     let entry = ran.entry("/d/a");
-    assert_eq!((&entry["commit"], &entry["version"], &entry["mtime"]), (&json!(17), &json!({"1f2e3d4c":3}), &json!(OLD)));
+    assert_eq!((&entry["commit"], &entry["version"], &entry["mtime"]), (&json!(16), &json!({"1f2e3d4c":3}), &json!(OLD)));
     assert_eq!(entry["local"]["racy"], false);
     let meta = fs::metadata(w.at("here/d/a")).unwrap();
     assert_eq!(
@@ -72,7 +73,7 @@ fn the_next_source_is_tried_and_a_wrong_box_gets_no_read() {
     let ran = w.run(&[w.action("fetch", "/a", "hello", json!({"from":from}))]).well();
     assert_eq!(w.read("here/a").as_deref(), Some("hello"));
     let notices = ran.report.notices.join("\n");
-    for part in ["no box at", "is the box third", "has no url", "refused as a host", "source changed since its last commit"] {
+    for part in ["no box at", "is the box third", "has no url", "not a host name", "source changed since its last commit"] {
         assert!(notices.contains(part), "{part}: {notices}");
     }
     let failed = w.run(&[w.action("fetch", "/b", "hello", json!({"from":[{"box":"stick","url":"","path":"/a"}]}))]);

@@ -42,6 +42,7 @@ impl Ran {
         let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
         self.lines
             .iter()
+            .filter(|line| !matches!(line["type"].as_str(), Some("verified" | "error")))
             .map(|line| match line["type"].as_str() {
                 Some("entry") => {
                     format!("{} {}", text(line, "path"), if line["present"] == true { "present" } else { "absent" })
@@ -114,12 +115,13 @@ impl World {
         let (mut output, mut report) = (Vec::new(), Collected::default());
         let mut clock = Clock::new(7, Stamp::default());
         let mut me = Me { clock: &mut clock, actor: 0xaaaa_aaaa, commit: 16 };
+        let ssh = Ssh::new("ssh", true).unwrap();
         let options = Options {
             gone_ok: self.gone_ok,
             total_files: self.total_files,
             reserve: self.reserve,
             my_host: None,
-            interactive: false,
+            ssh: &ssh,
             trusted: &|_, _| self.trusted,
         };
         let spool = tempfile::tempfile().unwrap();
@@ -138,8 +140,8 @@ impl World {
     pub(super) fn with_run<T>(&self, work: impl FnOnce(&mut Run<'_>) -> T) -> T {
         let root = BoxRoot::open(&self.at("here")).unwrap();
         let mut clock = Clock::new(7, Stamp::default());
-        let options =
-            Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, interactive: false, trusted: &|_, _| false };
+        let ssh = Ssh::new("ssh", true).unwrap();
+        let options = Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, ssh: &ssh, trusted: &|_, _| false };
         let mut report = Collected::default();
         let mut run = Run {
             root: &root,
@@ -157,6 +159,9 @@ impl World {
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
+            came: HashMap::new(),
+            verified: Vec::new(),
+            failed: Vec::new(),
             failures: 0,
             bytes_done: 0,
             bytes_total: 0,

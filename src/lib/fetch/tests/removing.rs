@@ -13,9 +13,12 @@ fn a_copy_goes_when_another_is_verified() {
     let w = World::new();
     w.write("here/a", "hello");
     w.write("there/a", "hello");
-    for _ in 0..2 {
+    for round in 0..2 {
         let ran = w.run(&[remove(&w, "/a", "hello", json!({}))]).well();
         assert_eq!(ran.told(), ["/a absent", "remove /a"]);
+        let seen = ran.lines.iter().find(|l| l["type"] == "verified");
+        assert!(seen.is_none_or(|l| l["box"] == "there" && l["sha1"] == hex("hello") && l["ms"].as_u64() > Some(0)));
+        assert_eq!(seen.is_some(), round == 0, "a copy that is gone already needs no holder");
         assert_eq!((w.files(), &ran.entry("/a")["purged"]), (vec![], &Value::Null));
     }
     assert_eq!(w.read("there/a").as_deref(), Some("hello"));

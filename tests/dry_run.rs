@@ -1,0 +1,124 @@
+//! `-n`: nothing changes, and what is said is what would be done.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "common/shell.rs"]
+mod shell;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use shell::Shell;
+
+/// Boxes with one of everything: to fetch, replace, move, remove, and in conflict.
+fn changed() -> Shell {
+    let s = Shell::with_files();
+    s.write("a/to move", "moved content").write("a/purged", "p").write("a/skipped", "s").write("a/copied", "copied content");
+    s.write("a/fight", "base").write("a/kind", "a file");
+    s.ltr("a", ["commit"]).ok();
+    s.ltr("b", ["pull"]).ok();
+    fs::rename(s.at("a/to move"), s.at("a/moved to")).unwrap();
+    s.write("a/new/folder/file", "new").write("a/three", "three, edited").write("a/copied twice", "copied content");
+    s.write("a/fight", "from a");
+    fs::remove_file(s.at("a/kind")).unwrap();
+    s.write("a/kind/is", "a folder");
+    symlink("three", s.at("a/link")).unwrap();
+    s.ltr("a", ["commit"]).ok();
+    s.ltr("a", ["rm", "purged"]).ok();
+    s.write("b/fight", "from b, later").write("b/mine", "not committed");
+    s.ltr("b", ["mark", "--skip", "skipped"]).ok();
+    s
+}
+
+#[test]
+fn no_command_changes_anything() {
+    let s = changed();
+    fs::create_dir(s.at("c")).unwrap();
+    s.ltr(".", ["init", "other"]).ok();
+    let before = s.snapshot(".");
+    for args in [
+        vec!["status"],
+        vec!["commit"],
+        vec!["commit", "--gone-ok", "mine"],
+        vec!["pull"],
+        vec!["pull", "a"],
+        vec!["pull", "--gone-ok", "../a"],
+        vec!["sync"],
+        vec!["sync", "a"],
+        vec!["sync", "-d", "../space", "-D", "../other"],
+        vec!["box", "-l"],
+        vec!["box", "--forget", "a"],
+        vec!["ls", "-l", "-R"],
+        vec!["ls", "--space", "--copies", "<2"],
+        vec!["stat", "three"],
+        vec!["diff", "a", "b"],
+        vec!["show"],
+        vec!["set", "b.policy", "ondemand"],
+        vec!["set", "space.mincopies", "3"],
+        vec!["mark", "--want", "three"],
+        vec!["mark", "-b", "a", "--skip", "three", "sub"],
+        vec!["mark", "--clear", "skipped"],
+        vec!["rm", "three"],
+        vec!["rm", "-r", "sub"],
+        vec!["init", "../new space"],
+        vec!["create", "../space", "c", "../c"],
+        vec!["create", "--carry", "-p", "skeleton", "../space", "c", "../c"],
+        vec!["clone", "../a", "../d", "d"],
+        vec!["clone", "--carry", "../a", "../d", "d"],
+    ] {
+        let ran = s.ltr("b", [&["-n"][..], &args].concat());
+        assert!(ran.status == 0 && ran.err.is_empty(), "{args:?}: {}{}", ran.status, ran.err);
+        let after = s.snapshot(".");
+        for (name, look) in &after {
+            assert_eq!(before.get(name), Some(look), "-n {args:?} changed {name}");
+        }
+        assert_eq!(before.len(), after.len(), "-n {args:?} removed something");
+    }
+}
+
+#[test]
+fn what_a_dry_pull_says_is_what_a_pull_does() {
+    let s = changed();
+    let dry = s.ltr("b", ["-n", "pull"]);
+    dry.ok();
+    assert!(dry.lines().len() > 9, "{}", dry.out);
+    let wet = s.ltr("b", ["pull"]);
+    assert_eq!(dry.sorted(), wet.sorted(), "{}", wet.err);
+    assert!(wet.status == 0 && wet.err.starts_with("ltr-fetch: /fight: was not committed: kept as "), "{}", wet.err);
+    assert_eq!(s.ltr("b", ["-n", "pull"]).ok(), "ltr: pull  a\n");
+    // the same from an index of its own, which the dry run has to sync first
+    let s = changed();
+    s.ltr(".", ["clone", "--carry", "-p", "skeleton", "a", "c", "c"]).ok();
+    s.ltr("c", ["set", "c.policy", "complete"]).ok();
+    s.write("a/later", "later");
+    s.ltr("a", ["commit"]).ok();
+    let dry = s.ltr("c", ["-n", "pull", "a"]);
+    assert!(dry.ok().contains("later"), "{}", dry.out);
+    assert_eq!(dry.sorted(), s.ltr("c", ["pull", "a"]).sorted());
+}
+
+#[test]
+fn what_a_dry_commit_says_is_what_a_commit_does() {
+    let s = changed();
+    fs::rename(s.at("b/sub/one"), s.at("b/sub/uno")).unwrap();
+    fs::remove_file(s.at("b/three")).unwrap();
+    for args in [vec!["commit", "mine"], vec!["commit"], vec!["rm", "sub/uno"]] {
+        let dry = s.ltr("b", [&["-n"][..], &args].concat());
+        assert!(!dry.ok().is_empty());
+        assert_eq!(dry.ok(), s.ltr("b", &args).ok());
+    }
+}
+
+#[test]
+fn a_dry_clone_says_what_a_clone_does() {
+    let s = Shell::with_files();
+    let dry = s.ltr(".", ["-n", "clone", "a", "c", "c"]);
+    assert!(!s.exists("c"));
+    let wet = s.ltr(".", ["clone", "a", "c", "c"]);
+    let steps = |text: &str| -> Vec<String> {
+        let mut steps: Vec<_> = text.lines().filter(|l| !l.starts_with("ltr: ")).map(str::to_owned).collect();
+        steps.sort();
+        steps
+    };
+    assert_eq!(steps(dry.ok()), steps(wet.ok()));
+    assert_eq!(s.ltr(".", ["-n", "init", "new"]).ok(), "ltr: create database  new\n");
+}
