@@ -179,6 +179,13 @@ impl<W: Write> Visitor<'_, W> {
     }
 
     fn files(&mut self, (a, from): (&Space, &Path), (b, to): (&Space, &Path)) -> Result<()> {
+        if !self.options.one_way && self.options.scratch.is_none() && self.is_read_only(b, to) {
+            let mut here = Sqlite::open(from, Access::Write)?;
+            let there = Sqlite::open(to, Access::Read)?;
+            same_space((a, uuid(&here)?.as_deref()), (b, uuid(&there)?.as_deref()))?;
+            self.direction((b, a), |record, scratch, report| local(&there, &mut here, None, scratch, record, report))?;
+            return Ok(());
+        }
         // with one direction the source is only read, so that its disk may be read-only
         let access = if self.options.one_way || self.options.scratch.is_some() { Access::Read } else { Access::Write };
         let mut from = Sqlite::open(from, access)?;
@@ -199,6 +206,17 @@ impl<W: Write> Visitor<'_, W> {
             to.skip_echo(from.id(), &last)?;
         }
         Ok(())
+    }
+
+    /// Whether an index, on a disk that cannot be written or somebody else's, can only be read; that is
+    /// said, since its half of the sync is not done.
+    fn is_read_only(&mut self, space: &Space, path: &Path) -> bool {
+        let Err(error) = Sqlite::open(path, Access::Write) else { return false };
+        let readable = Sqlite::open(path, Access::Read).is_ok();
+        if readable {
+            self.report.failure(&space.to_string(), &format!("only read: {error:#}"));
+        }
+        readable
     }
 
     /// `push_only` when there is one direction: the index here is the first.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use litter::hash::sha1_of;
-use litter::path::escape;
+use litter::path::{escape, unescape};
 
 /// A folder for everything, and the environment of one person.
 pub struct Shell {
@@ -207,10 +207,10 @@ impl Shell {
         let mut found = BTreeMap::new();
         let root = self.at(name);
         look(&root, "", &mut |name, _| {
-            if name.starts_with(".ltr") {
+            if [".ltr", ".ltr-tmp", ".ltr-index"].contains(&name.split('/').next().unwrap()) {
                 return;
             }
-            let file = root.join(&name);
+            let file = root.join(OsStr::from_bytes(&unescape(&name).unwrap()));
             let meta = file.symlink_metadata().unwrap();
             let text = match meta.file_type() {
                 kind if kind.is_symlink() => format!("-> {}", fs::read_link(&file).unwrap().display()),

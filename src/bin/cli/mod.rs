@@ -20,10 +20,10 @@ use litter::ssh::Ssh;
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
 pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
     let program = A::command().get_name().to_owned();
-    if let [_, flag, shell] = std::env::args().collect::<Vec<_>>().as_slice()
+    if let [_, flag, shell] = std::env::args_os().collect::<Vec<_>>().as_slice()
         && flag == "--generate-completions"
     {
-        return completions::<A>(&program, shell);
+        return completions::<A>(&program, &shell.to_string_lossy());
     }
     let args = match A::try_parse() {
         Ok(args) => args,

@@ -49,7 +49,7 @@ impl Sqlite {
             .query_row(sql, [name], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))
             .optional()?;
         let Some((actor, dev, ino, synced, commits, box_id)) = row else {
-            bail!("this index is new for the box {name}: sync it once, then run `ltr create --reattach`");
+            bail!("this index is new for the box {name}: run `ltr sync`, then `ltr create --reattach`, then `ltr sync` again");
         };
         if !synced {
             bail!("this index is new for the box {name}: run `ltr sync` with another index of the space first");

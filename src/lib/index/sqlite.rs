@@ -124,8 +124,12 @@ impl Sqlite {
     }
 
     fn is_in_place(&self) -> Result<bool> {
-        let (dev, ino) = file_id(&self.path)?;
-        Ok(self.meta("dev")? == Some(dev) && self.meta("ino")? == Some(ino))
+        for (key, value) in file_id(&self.path)? {
+            if self.meta(key)? != Some(value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn meta(&self, key: &str) -> Result<Option<i64>> {
@@ -411,19 +415,21 @@ fn split_id<'a>(id: &'a str, prefix: &str) -> Option<(&'a str, SpacePath)> {
 }
 
 /// Device and inode of the index's file.
-pub(super) fn file_id(path: &Path) -> Result<(i64, i64)> {
+pub(super) fn file_id(path: &Path) -> Result<[(&'static str, i64); 3]> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;
-    Ok((meta.dev().cast_signed(), meta.ino().cast_signed()))
+    // a backup that is put in the place of a deleted file often gets its inode, and never its birth
+    let birth = meta.created().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let birth = birth.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+    Ok([("dev", meta.dev().cast_signed()), ("ino", meta.ino().cast_signed()), ("birth", birth)])
 }
 
 /// Records where the index lies, with a fresh id.
 fn place(connection: &Connection, path: &Path) -> Result<()> {
-    let (dev, ino) = file_id(path)?;
-    for (key, value) in [("dev", dev), ("ino", ino), ("id", i64::from(random_id()))] {
+    for (key, value) in file_id(path)? {
         set_meta(connection, key, value)?;
     }
-    Ok(())
+    set_meta(connection, "id", i64::from(random_id()))
 }
 
 pub(super) fn meta(connection: &Connection, key: &str) -> Result<Option<i64>> {

@@ -1,0 +1,148 @@
+//! The plumbing by hand: the two ways to compare agree on every tree, and the documented pipelines work
+//! as they are printed.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "common/shell.rs"]
+mod shell;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use shell::Shell;
+
+/// A small generator, so that a tree that fails can be made again from its number.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % sides
+    }
+
+    fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
+        &from[self.roll(from.len())]
+    }
+}
+
+const NAMES: [&str; 10] = ["a", "b", "ab", "a b", "a.o", "A", "ä", "-", "keep.o", "zz"];
+
+fn place(dice: &mut Dice, root: &Path) -> PathBuf {
+    let mut place = root.to_path_buf();
+    for _ in 0..dice.roll(4) {
+        place.push(dice.pick(&NAMES));
+    }
+    place.join(dice.pick(&NAMES))
+}
+
+/// One change of any kind; those that cannot be done here are none.
+fn change(dice: &mut Dice, root: &Path) {
+    let at = place(dice, root);
+    let _ = match dice.roll(12) {
+        0..=3 => {
+            let _ = fs::create_dir_all(at.parent().unwrap());
+            fs::write(&at, "x".repeat(dice.roll(5)))
+        }
+        4 => fs::create_dir_all(&at),
+        5 => {
+            let _ = fs::remove_file(&at);
+            symlink(dice.pick(&["a", "/etc", "nowhere"]), &at)
+        }
+        6 => fs::remove_file(&at),
+        7 => fs::remove_dir_all(&at),
+        8 => fs::rename(place(dice, root), &at),
+        9 => fs::set_permissions(&at, fs::Permissions::from_mode(*dice.pick(&[0o600, 0o755, 0o700]))),
+        10 => fs::write(at.parent().unwrap().join(".ltrignore"), dice.pick(&["*.o\n", "a\n!keep.o\n", "/b/\n", "\u{fffd}[\n"])),
+        _ => {
+            // a box of its own inside
+            let _ = fs::create_dir_all(&at);
+            fs::write(at.join(".ltr"), "/nowhere/nested\n")
+        }
+    };
+}
+
+#[test]
+fn both_ways_to_compare_say_the_same() {
+    for seed in 1..=12_u64 {
+        let mut s = Shell::with_boxes();
+        s.open_to_all();
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let root = s.at("a");
+        for _ in 0..3 {
+            for _ in 0..25 {
+                change(&mut dice, &root);
+            }
+            let committed = s.ltr("a", ["commit", "--gone-ok"]);
+            assert!(committed.status <= 1, "{}", committed.err);
+            if dice.roll(2) == 0 {
+                let folder = place(&mut dice, Path::new("/"));
+                let mark = *dice.pick(&["--skip", "--want", "--clear"]);
+                s.ltr("b", [std::ffi::OsStr::new("mark"), mark.as_ref(), "--".as_ref(), folder.as_os_str()]);
+            }
+            s.ltr("b", ["pull"]);
+        }
+        for _ in 0..25 {
+            change(&mut dice, &root);
+            change(&mut dice, &s.at("b"));
+        }
+        // a folder that cannot be read, by somebody who is not root
+        let closed = root.join(NAMES[dice.roll(3)]);
+        if closed.is_dir() && !closed.is_symlink() {
+            fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        for uid in [None, Some(65534)] {
+            s.uid = uid;
+            for (name, all) in [("a", ""), ("b", ""), ("a", "--all"), ("b", "--all")] {
+                let known = s.sh(name, &format!("ltr-scan --known {all}"));
+                let piped = s.sh(name, &format!("ltr-scan | ltr-compare {all}"));
+                assert!(known.status <= 1, "{}", known.err);
+                assert_eq!((known.status, &known.out), (piped.status, &piped.out), "seed {seed}, box {name} {all} {}", known.err);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_documented_pipelines_work_as_pasted() {
+    let s = Shell::with_boxes();
+    s.write("a/sub/one", "one").write("a/two", "two");
+    let ran = s.sh("a", "ltr-scan | ltr-compare | ltr-hash | ltr-record | ltr-index-put");
+    assert_eq!(ran.json().last().unwrap()["written"], 3, "{}", ran.err);
+    assert_eq!(s.ltr("a", [""; 0]).ok(), "");
+    let ran = s.sh("b/", "ltr-plan | ltr-fetch | ltr-index-put");
+    assert_eq!(ran.json().last().unwrap()["errors"], 0, "{}", ran.err);
+    assert_eq!(s.files("a"), s.files("b"));
+    assert_eq!(s.ltr("b", [""; 0]).ok(), "");
+    // gossip
+    s.ltr(".", ["init", "other"]).ok();
+    s.sh(".", "ltr-index-get space | ltr-index-put other").fails(0, "");
+    s.sh(".", "ltr-index-get other | ltr-index-put space").fails(0, "");
+    let documents = |index: &str| s.sh(".", &format!("ltr-index-get {index} | sed '$d'")).ok().to_owned();
+    assert_eq!(documents("other"), documents("space"));
+    // again, changes nothing
+    let again = s.sh("a", "ltr-scan | ltr-compare | ltr-hash | ltr-record | ltr-index-put");
+    assert_eq!(again.json().last().unwrap()["count"], 0);
+    assert_eq!(s.sh(".", "ltr-index-get space | ltr-index-put other").json().last().unwrap()["written"], 0);
+    // from below, and with names of boxes
+    s.write("a/sub/three", "3");
+    let ran = s.sh("a/sub", "ltr-scan --known | ltr-hash | ltr-record --box a | ltr-index-put");
+    assert_eq!(ran.json().last().unwrap()["written"], 1, "{}", ran.err);
+    s.sh("b", "ltr-plan --box b a | ltr-fetch --root . | ltr-index-put | ltr-fmt --steps --root .").fails(0, "");
+    assert_eq!(s.files("a"), s.files("b"));
+}
+
+#[test]
+fn a_part_of_a_box_says_nothing_of_the_rest() {
+    let s = Shell::with_files();
+    fs::remove_file(s.at("a/three")).unwrap();
+    fs::remove_file(s.at("a/sub/one")).unwrap();
+    let ran = s.sh("a", "ltr-scan sub | ltr-compare --under sub");
+    assert!(ran.ok().contains("/sub/one") && !ran.out.contains("/three"), "{}", ran.out);
+    // a scan of a part, compared with the whole: lstat has the last word
+    s.write("a/kept", "k");
+    s.ltr("a", ["commit", "kept"]).ok();
+    let ran = s.sh("a", "ltr-scan sub | ltr-compare");
+    assert!(ran.ok().contains("/three") && !ran.out.contains("/kept"), "{}", ran.out);
+}
