@@ -365,7 +365,7 @@ fn an_emptied_box_is_not_committed() {
     a.rm("many");
     let said = a.try_commit(&[], false);
     assert!(said.is_empty(), "{said:?}");
-    assert!(a.failures()[0].1.contains("30 of 32 files are gone, 30 of them last copies"), "{:?}", a.said);
+    assert!(a.failures()[0].1.contains("30 of 32 files are gone, 30 of them last copies (/many/0, "), "{:?}", a.said);
     assert_eq!(a.status().len(), 31);
     assert_eq!(a.try_commit(&[], true).len(), 31);
 }
@@ -410,4 +410,77 @@ fn a_new_file_does_not_supersede_what_was_discarded_under_its_name() {
     b.commit_paths(&["/sub/a"]);
     a.pull();
     assert_eq!(a.contents(), ["instead", "something else altogether", "two"]);
+}
+
+#[test]
+fn a_rename_and_a_deletion_leave_the_copies_of_others() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mv("b", "g");
+    a.commit();
+    a.rm("g");
+    assert_eq!(a.commit(), ["D  /g"]);
+    assert_eq!(b.pull(), ["move /b /g"]);
+    assert_eq!(b.contents(), ["one", "two"]);
+    assert!(b.pull().is_empty() && b.status().is_empty());
+}
+
+#[test]
+fn a_rename_into_a_skipped_folder_asks_for_other_copies() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.mark("/new", Want::Skip);
+    a.mv("b", "new/b");
+    a.commit();
+    a.rm("new/b");
+    b.pull();
+    b.pull();
+    assert_eq!(b.contents(), ["one", "two"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_twice_is_followed() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "ondemand")]);
+    a.write("films/f", "a film");
+    a.commit();
+    b.mark("/films", Want::Want);
+    b.pull();
+    a.mv("films/f", "g");
+    a.commit();
+    a.mv("g", "h");
+    a.commit();
+    assert_eq!(b.pull(), ["move /films/f /h"]);
+    assert_eq!(b.contents(), ["a film"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_and_edited_is_followed_and_updated() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mv("b", "g");
+    a.commit();
+    a.write("g", "edited after the rename");
+    a.commit();
+    b.pull();
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
+    assert!(b.pull().is_empty());
+}
+
+#[test]
+fn half_a_rename_removes_nothing() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mv("b", "z");
+    a.commit();
+    // the new name's entry never arrived
+    let index = rusqlite::Connection::open(&a.index).unwrap();
+    index.execute("DELETE FROM entries WHERE name = CAST('z' AS BLOB)", []).unwrap();
+    b.pull();
+    assert_eq!(b.contents(), ["one", "two"]);
+    a.commit();
+    b.failures();
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
 }

@@ -66,7 +66,9 @@ fn main() -> ExitCode {
         }
         let terminal = cli::stdout_is_terminal();
         let nul = args.nul;
-        let style = Style { mode: mode(args, terminal)?, terminal, nul, zone: TimeZone::system() };
+        let mode = mode(args, terminal)?;
+        let zone = if mode.tells_time() { TimeZone::system() } else { TimeZone::UTC };
+        let style = Style { mode, terminal, nul, zone };
         show::format(cli::stdin(), cli::stdout(), &style, report)
     })
 }

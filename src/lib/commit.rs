@@ -31,6 +31,8 @@ use crate::stream::{ErrorRecord, Line, Reader, Writer};
 
 /// A commit that discards more than this many files, and more than half of the box, must be confirmed.
 pub const FEW: u64 = 20;
+/// Last copies that the question names.
+const NAMED: usize = 10;
 
 /// What to commit, and how.
 #[derive(Clone, Debug)]
@@ -292,7 +294,12 @@ impl Spooled {
         while let Some((at, record)) = self.next()? {
             if record.change == Some(Change::Gone) && record.ftype != Ftype::Dir && !renames.is_old(at) {
                 discards.files += 1;
-                discards.lost += u64::from(record.status.as_deref() == Some("L"));
+                if record.status.as_deref() == Some("L") {
+                    discards.lost += 1;
+                    if discards.named.len() < NAMED {
+                        discards.named.push(record.path.spelled());
+                    }
+                }
             }
         }
         self.rewind()?;
@@ -305,6 +312,8 @@ impl Spooled {
 struct Discards {
     files: u64,
     lost: u64,
+    /// The first of the last copies.
+    named: Vec<String>,
 }
 
 impl Discards {
@@ -315,9 +324,11 @@ impl Discards {
         }
         let held = index.count_files(box_name)?;
         ensure!(held > 0, "the index has no files of {box_name}, so none can be gone");
-        let Self { files, lost } = self;
+        let Self { files, lost, named } = self;
+        let more = if *lost > named.len() as u64 { ", ..." } else { "" };
+        let which = if named.is_empty() { String::new() } else { format!(" ({}{more})", named.join(", ")) };
         let text = format!(
-            "{files} of {held} files are gone, {lost} of them last copies: nothing was discarded; \
+            "{files} of {held} files are gone, {lost} of them last copies{which}: nothing was discarded; \
              is the disk mounted? `--gone-ok` records it"
         );
         Ok((files * 2 > held).then_some(text))

@@ -19,7 +19,7 @@ use crate::index::groups::{Group, Groups, Row};
 use crate::index::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Was};
-use crate::resolve::{Decision, decide};
+use crate::resolve::{Decision, Heads, decide};
 use crate::scan::{Found, Item};
 use crate::wants::{Intent, Wants};
 
@@ -217,7 +217,7 @@ impl<'a> Comparer<'a> {
 
     fn gone(&mut self, group: &Group, own: &Row) -> Result<()> {
         let mut record = self.record_of(group, own)?;
-        let lost = own.ftype != Ftype::Dir && !own.purged && !self.held_elsewhere(own)?;
+        let lost = own.ftype != Ftype::Dir && !own.purged && !self.held_elsewhere(group, own)?;
         record.status = Some(if lost { letters::LOST } else { letters::DISCARDED }.to_owned());
         record.change = Some(Change::Gone);
         record.was = Some(was_of(own));
@@ -225,10 +225,27 @@ impl<'a> Comparer<'a> {
     }
 
     /// Whether another box that counts has a copy of this content, at whatever path.
-    fn held_elsewhere(&self, own: &Row) -> Result<bool> {
-        let Some(sha1) = own.sha1 else { return Ok(false) };
-        let holders = self.index.holders(own.ftype, sha1)?;
-        Ok(holders.iter().any(|(_, r)| r.box_id != self.me && self.boxes.counts(r.box_id)))
+    fn held_elsewhere(&self, group: &Group, own: &Row) -> Result<bool> {
+        let others = |row: &Row| row.box_id != self.me && row.present && !row.purged && self.boxes.counts(row.box_id);
+        // everybody holds the empty content somewhere: of that, only this path counts
+        let Some(sha1) = own.sha1.filter(|_| own.size > 0) else {
+            return Ok(group.rows.iter().any(|row| others(row) && row.content() == own.content()));
+        };
+        for (path, row) in self.index.holders(own.ftype, sha1)? {
+            if others(&row) && !self.is_purged(&path, &row)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a copy elsewhere goes at its box's next pull. One that was renamed does not.
+    fn is_purged(&self, path: &SpacePath, row: &Row) -> Result<bool> {
+        let group = self.index.group(path)?;
+        let heads = Heads::of(&group.rows, |id| self.boxes.counts(id));
+        let Some(purge) = heads.winner().filter(|w| w.purged && w.version.includes(&row.version)) else { return Ok(false) };
+        let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(false) };
+        Ok(self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_none()))
     }
 
     fn absent(&mut self, group: &Group, intent: &Intent) -> Result<()> {
@@ -241,7 +258,8 @@ impl<'a> Comparer<'a> {
             Decision::Skipped if self.compare.all => return self.put_absent(group, letters::SKIPPED, false),
             _ => return Ok(()),
         };
-        let whole = head.ftype == Ftype::Dir && !self.wants.any_below(&group.path)?;
+        let files_too = self.wants.at(&group.path, Ftype::File)?.wanted;
+        let whole = head.ftype == Ftype::Dir && files_too && !self.wants.any_below(&group.path)?;
         if whole {
             self.whole = Some(group.path.clone());
         }
@@ -260,7 +278,7 @@ impl<'a> Comparer<'a> {
     }
 
     fn put_absent(&mut self, group: &Group, letter: &str, whole: bool) -> Result<()> {
-        let heads = crate::resolve::Heads::of(&group.rows, |id| self.boxes.counts(id));
+        let heads = Heads::of(&group.rows, |id| self.boxes.counts(id));
         let Some(head) = heads.winner() else { return Ok(()) };
         let mut record = self.record_of(group, head)?;
         record.status = Some(letter.to_owned());

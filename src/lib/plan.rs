@@ -3,12 +3,15 @@
 //! Every action names what the index says is there now, what will be there, and who holds it, so that
 //! its executor can check each of them before a byte is touched.
 
+mod follow;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use serde_json::{Map, json};
+use serde_json::Map;
 
+use self::follow::Followed;
 use crate::exit::Exit;
 use crate::fetch::names::conflict_name;
 use crate::index::groups::{Group, Row};
@@ -207,14 +210,18 @@ impl<W: Write> Planner<'_, W> {
     }
 
     fn purge(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
-        if let Some(target) = self.move_target(group, head, own)? {
-            return self.move_to(&target, group, head, own);
+        let followed = if own.ftype == Ftype::Dir { Followed::Purged } else { self.follow(group, head, own)? };
+        if let Followed::To(target, version) = followed {
+            return self.move_to(&target, version, group, head, own);
         }
         let mut action = self.removal(group, own)?;
         action.version = head.version.clone();
         if own.ftype == Ftype::Dir && self.is_occupied(&group.path)? {
             // a folder that is there at the purge's own version wins over it, everywhere
             action.action = Verb::Touch;
+        } else if matches!(followed, Followed::Unclear) {
+            action.mincopies = Some(self.mincopies);
+            action.from = self.keepers(group, own)?;
         } else {
             action.purged = true;
         }
@@ -240,53 +247,28 @@ impl<W: Write> Planner<'_, W> {
         Ok(false)
     }
 
-    fn move_to(&mut self, target: &Group, group: &Group, purge: &Row, own: &Row) -> Result<()> {
-        let boxes = &self.boxes;
-        let heads = Heads::of(&target.rows, |id| boxes.counts(id));
-        let head = heads.winner().context("a move has a target")?;
-        self.make_parents_of_move(&target.path)?;
-        let mut action = self.action(Verb::Move, &target.path, head)?;
-        action.source = Some(group.path.clone());
-        action.from = self.sources(target, head)?;
-        action.have = None;
-        action.extra.insert("source_version".to_owned(), json!(purge.version));
-        action.extra.insert("source_have".to_owned(), json!(was(own)));
-        self.writer.put(&action)
-    }
-
-    /// Where this box's copy of something renamed elsewhere goes: the new name, unless this box has
-    /// something there or is told by name not to want it. A copy follows its file even out of the
-    /// folders that the box wants: a rename elsewhere removes nothing here.
-    fn move_target(&self, group: &Group, purge: &Row, own: &Row) -> Result<Option<Group>> {
-        if own.ftype == Ftype::Dir {
-            return Ok(None);
-        }
-        let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(None) };
-        let Some(path) = self.index.entry(&info.name, &group.path)?.and_then(|e| e.moved) else { return Ok(None) };
-        let target = self.index.group(&path)?;
-        let boxes = &self.boxes;
-        let Some(head) = Heads::of(&target.rows, |id| boxes.counts(id)).winner() else { return Ok(None) };
-        let free = !target.of(self.me).is_some_and(|r| r.present);
-        let skipped = self.intent_of(self.me, &path, head.ftype)?.skipped().is_some();
-        let follows = free && !skipped && !head.purged && head.content() == own.content();
-        Ok(follows.then_some(target))
-    }
-
     fn unwanted(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
         let mut action = self.removal(group, own)?;
         if own.ftype != Ftype::Dir {
             action.mincopies = Some(self.mincopies);
-            action.from = self.keepers(head)?;
+            action.from = self.keepers(group, head)?;
             (action.sha1, action.size) = (head.sha1, head.size);
         }
         self.writer.put(&action)
     }
 
     /// Other boxes whose copies of this content stay where they are.
-    fn keepers(&self, head: &Row) -> Result<Vec<Source>> {
-        let Some(sha1) = head.sha1 else { return Ok(Vec::new()) };
+    fn keepers(&self, group: &Group, head: &Row) -> Result<Vec<Source>> {
         let mut keepers = Vec::new();
-        for (path, row) in self.index.holders(head.ftype, sha1)? {
+        let holders = match head.sha1 {
+            Some(sha1) if head.size > 0 => self.index.holders(head.ftype, sha1)?,
+            // everybody holds the empty content somewhere: of that, only this path counts
+            _ => {
+                let same = group.rows.iter().filter(|r| r.present && !r.purged && r.content() == head.content());
+                same.map(|r| (group.path.clone(), r.clone())).collect()
+            }
+        };
+        for (path, row) in holders {
             if row.box_id != self.me && self.counts(row.box_id) && self.stays(&path, &row)? {
                 keepers.push((path, row.box_id));
             }
@@ -318,28 +300,13 @@ impl<W: Write> Planner<'_, W> {
 
     /// Another path of this box with the content that is wanted at `group`.
     fn own_copy(&self, group: &Group, head: &Row) -> Result<OwnCopy> {
-        if self.moves_here(group)? {
+        if self.moves_here(&group.path)? {
             return Ok(OwnCopy::Moves);
         }
         let Some(sha1) = head.sha1.filter(|_| head.size > 0) else { return Ok(OwnCopy::None) };
         let holders = self.index.holders(head.ftype, sha1)?;
         let own = holders.into_iter().find(|(path, row)| row.box_id == self.me && *path != group.path);
         Ok(own.map_or(OwnCopy::None, |(path, _)| OwnCopy::At(path)))
-    }
-
-    /// Whether the plan moves something of this box to `group`.
-    fn moves_here(&self, group: &Group) -> Result<bool> {
-        for path in self.index.moved_to(&group.path)? {
-            let there = self.index.group(&path)?;
-            let Some(own) = there.of(self.me).filter(|r| r.present) else { continue };
-            let intent = Intent { wanted: true, mark: None };
-            if let Decision::Purge { head: purge } = decide(&there.rows, self.me, &intent, |id| self.counts(id))
-                && self.move_target(&there, purge, own)?.is_some_and(|target| target.path == group.path)
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Who holds the content, cheapest first; at the same path before others.

@@ -70,6 +70,14 @@ impl Version {
         other.counts.iter().all(|&(actor, count)| self.count(actor) >= count)
     }
 
+    /// The one edit that this version has beyond `other`; `None` when it has several, or none.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Option<(u32, u64)> {
+        let mut more = self.counts.iter().filter(|c| c.1 > other.count(c.0));
+        let first = more.next().copied();
+        if more.next().is_some() { None } else { first }
+    }
+
     /// Takes over all edits of `other`.
     pub fn join(&mut self, other: &Self) {
         for &(actor, count) in &other.counts {

@@ -63,6 +63,7 @@ impl Far {
         };
         let ssh = sshd.ssh();
         let far = Self { dir, sshd, ssh };
+        fs::create_dir_all(far.at("i-there")).unwrap();
         far.set_up();
         Some(far)
     }
@@ -70,7 +71,6 @@ impl Far {
     /// The box `there`, and `here`, whose index knows it.
     fn set_up(&self) {
         for command in ["ltr-index-init ./i-there/s", "ltr-box-create ./i-there/s there there --mkdir"] {
-            fs::create_dir_all(self.at("i-there")).unwrap();
             self.shell(command).well();
         }
         fs::create_dir(self.at("i-here")).unwrap();
@@ -82,13 +82,14 @@ impl Far {
         }
     }
 
+    /// Everything is below a folder whose name no shell may read.
     pub fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.path().join("it's [b]* $(touch oops)").join(name)
     }
 
     /// Where `there` is, as seen from here.
     pub fn url(&self) -> String {
-        format!("me@far:{}", self.at("there").display()).replace("me@", &format!("{}@", user()))
+        format!("{}@far:{}", user(), self.at("there").display())
     }
 
     fn command(&self, program: &Path, folder: &str) -> Command {
@@ -140,7 +141,7 @@ impl Far {
         let file = self.at("ssh");
         fs::write(&file, format!("#!/bin/sh\n{}\n", script.replace("SSH", &self.sshd.ssh()))).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        self.ssh = file.display().to_string();
+        self.ssh = shlex::try_quote(file.to_str().unwrap()).unwrap().into_owned();
     }
 }
 
@@ -153,7 +154,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<(Vec<u8>, Vec<u8>)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.strip_prefix(root).unwrap();
-        if name.as_os_str() == ".ltr" {
+        if name.as_os_str() == ".ltr" || name.as_os_str() == ".ltr-tmp" {
             continue;
         }
         if path.is_dir() {
@@ -183,4 +184,22 @@ impl Said {
         assert!(self.err.contains(text), "{text:?} is not in {:?}", self.err);
         self
     }
+}
+
+/// Starts a command as the head of a process group of its own.
+pub trait Alone {
+    fn process_group_zero(&mut self) -> &mut Self;
+}
+
+impl Alone for Command {
+    fn process_group_zero(&mut self) -> &mut Self {
+        std::os::unix::process::CommandExt::process_group(self, 0)
+    }
+}
+
+/// Kills a command and all that it started, at once.
+pub fn kill_group(mut child: std::process::Child) {
+    let group = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    child.wait().unwrap();
 }

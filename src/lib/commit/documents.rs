@@ -144,6 +144,8 @@ impl<'a> Documents<'a> {
     /// version, and fresh local facts.
     fn vouched<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
+        let cleared = record.sha1.is_some() && record.sha1 == entry.attrs.sha1;
+        anyhow::ensure!(cleared, "{}: not hashed (is ltr-hash missing from the pipe?)", record.path);
         let mtime = (record.mtime, record.mtime_nsec);
         let same = self.commit.fs.same_mtime(mtime, (entry.attrs.mtime, entry.attrs.mtime_nsec));
         // a file system with 2 s granularity also shifts whole hours with the time zone

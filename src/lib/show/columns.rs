@@ -31,6 +31,10 @@ impl FromStr for Columns {
 }
 
 impl Columns {
+    pub(super) fn tells_time(&self) -> bool {
+        self.fields.iter().any(Field::tells_time)
+    }
+
     fn header(&self) -> Vec<Vec<u8>> {
         self.fields.iter().map(|f| f.name().into_bytes()).collect()
     }

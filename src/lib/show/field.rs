@@ -76,6 +76,10 @@ impl Field {
         self.steps.join(".")
     }
 
+    pub(super) fn tells_time(&self) -> bool {
+        matches!(self.filter, Some(Filter::Time))
+    }
+
     /// The value in `record`, ready to be written; empty where it is missing.
     pub(super) fn show(&self, record: &Value, look: Look<'_>) -> Vec<u8> {
         let Some(value) = self.find(record) else { return Vec::new() };

@@ -51,6 +51,19 @@ pub enum Mode {
     },
 }
 
+impl Mode {
+    /// Whether a time zone matters: to find out which one it is takes a millisecond, and the time zone
+    /// database.
+    #[must_use]
+    pub fn tells_time(&self) -> bool {
+        match self {
+            Mode::Template(template) => template.tells_time(),
+            Mode::Csv(columns) | Mode::Table(columns) => columns.tells_time(),
+            Mode::Letters { .. } | Mode::Stat | Mode::Steps { .. } => false,
+        }
+    }
+}
+
 /// How the text is to look.
 #[derive(Clone, Debug)]
 pub struct Style {

@@ -47,6 +47,12 @@ impl FromStr for Template {
     }
 }
 
+impl Template {
+    pub(super) fn tells_time(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Field(field) if field.tells_time()))
+    }
+}
+
 fn field(chars: &mut Peekable<Chars<'_>>) -> Result<Field> {
     let mut name = String::new();
     for c in chars {
