@@ -206,7 +206,11 @@ fn fields_are_set_and_shown() {
 fn a_clone_is_a_box_with_everything() {
     let s = Shell::with_files();
     let ran = s.ltr(".", ["clone", "a", "c", "box@c"]);
-    assert!(ran.ok().starts_with("ltr: new box to database  <ltrbox space/box@c >\nltr: wrote cookie for box@c\n"), "{}", ran.out);
+    assert!(
+        ran.ok().starts_with("ltr: new box to database  <ltrbox space/box@c >\nltr: wrote cookie for box@c\n"),
+        "{}",
+        ran.out
+    );
     assert_eq!(s.files("a"), s.files("c"));
     assert_eq!(s.ltr("c", [""; 0]).ok(), "");
     // a source that carries its own index is cloned to an index of this machine
@@ -293,4 +297,15 @@ fn two_commits_at_once_exclude_each_other() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(s.ltr("a", [""; 0]).out, "w  /new b\n");
+}
+
+#[test]
+fn a_clone_that_was_interrupted_is_run_again() {
+    let s = Shell::with_files();
+    s.ltr(".", ["clone", "a", "new", "new"]).ok();
+    fs::remove_file(s.at("new/three")).unwrap();
+    let from = s.ltr(".", ["clone", "a", "new", "new"]);
+    assert!(!from.err.contains("already"), "{}", from.err);
+    assert_ne!(from.status, 3);
+    s.ltr(".", ["clone", "a", "new", "name"]).fails(3, "already the box");
 }

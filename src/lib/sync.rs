@@ -23,9 +23,9 @@ use serde::Serialize;
 use serde_json::Map;
 
 use crate::exit::Exit;
+use crate::index::Origin;
 use crate::index::changes::Checkpoint;
 use crate::index::sqlite::{Access, Sqlite};
-use crate::index::Origin;
 use crate::record::Document;
 use crate::report::{Report, Unit};
 use crate::sources::SourceRecord;
