@@ -32,6 +32,7 @@ fn boxes() -> tempfile::TempDir {
             policy: None,
             carry: false,
             reattach: false,
+            resume: false,
             urls: Vec::new(),
             host: None,
         };

@@ -292,3 +292,16 @@ fn a_pipe_cut_anywhere_concludes_nothing() {
         assert!(s.exists("b/sub/one") && s.exists("b/sub/deep/two"));
     }
 }
+
+/// The lock of one box is no leave to write to another.
+#[test]
+fn the_lock_of_another_box_does_not_pass_for_that_of_this_one() {
+    let s = world();
+    s.write("a/new", "new");
+    let busy = s.run(".", "ltr-lock", ["--root", "a", "--", "ltr-lock", "--root", "b", "--", "sh", "-c", "cd a; ltr commit"], "");
+    busy.fails(3, "in use");
+    let lock = |script: &str| s.run(".", "ltr-lock", ["--root", "b", "--", "sh", "-c", script], "");
+    lock("ltr-lock --held --root a").fails(3, "");
+    lock("cd b && ltr commit && ltr-lock --held").ok();
+    lock("cd a && ltr commit").ok();
+}

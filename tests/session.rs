@@ -298,3 +298,14 @@ fn two_commits_at_once_exclude_each_other() {
     }
     assert_eq!(s.ltr("a", [""; 0]).out, "w  /new b\n");
 }
+
+#[test]
+fn a_clone_that_was_interrupted_is_run_again() {
+    let s = Shell::with_files();
+    s.ltr(".", ["clone", "a", "new", "new"]).ok();
+    fs::remove_file(s.at("new/three")).unwrap();
+    let from = s.ltr(".", ["clone", "a", "new", "new"]);
+    assert!(!from.err.contains("already"), "{}", from.err);
+    assert_ne!(from.status, 3);
+    s.ltr(".", ["clone", "a", "new", "name"]).fails(3, "already the box");
+}

@@ -31,6 +31,9 @@ struct Args {
     /// Take up a box that exists, whose cookie or index was lost
     #[arg(long)]
     reattach: bool,
+    /// Go on where the same command was cut short; a box that is finished is left as it is
+    #[arg(long)]
+    resume: bool,
     /// Where the box can be reached; else user@host:/DIR
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
@@ -44,8 +47,8 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, _| {
-        let Args { space, box_name, dir, policy, carry, reattach, urls, mkdir, dryrun: dry_run } = args;
-        let wish = Create { space, box_name, dir, mkdir, dry_run, policy, carry, reattach, urls, host: host() };
+        let Args { space, box_name, dir, policy, carry, reattach, resume, urls, mkdir, dryrun: dry_run } = args;
+        let wish = Create { space, box_name, dir, mkdir, dry_run, policy, carry, reattach, resume, urls, host: host() };
         create(&std::env::current_dir()?, &wish, cli::stdout())
     })
 }

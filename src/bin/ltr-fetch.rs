@@ -12,6 +12,7 @@ use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
 use litter::fetch::{Me, Options, fetch};
 use litter::index::sqlite::{Access, now_ms};
+use litter::sync::sink::uuid;
 use litter::{lock, ltrbox};
 
 /// Bytes that stay free on a box's disk where its document does not say.
@@ -49,12 +50,14 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let own = located.own(&mut index)?;
     let fields = index.box_fields(&located.box_name)?;
     let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
+    let space = uuid(&index)?;
     let ssh = cli::ssh()?;
     let options = Options {
         gone_ok: args.gone_ok,
         total_files: index.count_files(&located.box_name)?,
         reserve: fields.and_then(|f| f.number("reserve")).unwrap_or(RESERVE),
         my_host: Some(&cli::host()),
+        uuid: space.as_deref(),
         ssh: &ssh,
         trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
     };

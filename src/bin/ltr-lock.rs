@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context;
 use clap::Parser;
 use litter::boxfs::BoxRoot;
+use litter::exit::Exit;
 use litter::{cookie, lock};
 
 /// Locks the box and runs a command, which may write to it. Exits 3 when somebody else holds it.
@@ -19,8 +20,11 @@ struct Args {
     /// The box's root; else the box around the current folder
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Only tell whether a process above holds the lock of this box: exit 0, or 3
+    #[arg(long)]
+    held: bool,
     /// What to run
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "held", trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -31,11 +35,15 @@ fn main() -> ExitCode {
             None => cookie::find_root(&std::env::current_dir()?).context("no box here")?,
         };
         let root = BoxRoot::open(&root).with_context(|| format!("{}", root.display()))?;
-        let [program, arguments @ ..] = args.command.as_slice() else { anyhow::bail!("no command") };
         let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
+        let is_held = above.is_some_and(|fd| lock::inherited(fd, &root));
+        if args.held {
+            return Ok(if is_held { Exit::Done } else { Exit::Nothing });
+        }
+        let [program, arguments @ ..] = args.command.as_slice() else { anyhow::bail!("no command") };
         let mut command = Command::new(program);
         let held;
-        if !above.is_some_and(|fd| lock::inherited(fd, &root)) {
+        if !is_held {
             held = lock::take(&root)?;
             command.env(lock::LOCK_FD, held.hand_down()?.to_string());
         }

@@ -16,6 +16,7 @@ use litter::index::sqlite::Access;
 use litter::plan::{Request, plan};
 use litter::reach::Reaching;
 use litter::sources::read_sources;
+use litter::sync::sink::uuid;
 
 /// Write the actions that a pull would carry out, from the index alone
 #[derive(Parser)]
@@ -53,7 +54,7 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
         None => Vec::new(),
     };
     let named = named.into_iter().map(|s| (s.box_name, s.url)).collect();
-    let reaching = Reaching::new(&cli::host(), &located.root, named);
+    let reaching = Reaching::new(&cli::host(), &located.root, named, uuid(&index)?);
     let request = Request { box_name: located.box_name, under, from: args.from, reach: &|info| reaching.to(info) };
     plan(&index, &request, cli::stdout())
 }

@@ -12,6 +12,7 @@ use litter::index::sqlite::Access;
 use litter::ltrbox::locate;
 use litter::reach::Reaching;
 use litter::sources::Search;
+use litter::sync::sink::uuid;
 
 /// Write a record for the box that SRC means, or for every box in reach
 #[derive(Parser)]
@@ -32,7 +33,8 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let index = located.as_ref().map(|l| l.open(Access::Read)).transpose()?;
     let here = index.as_ref().zip(located.as_ref()).map(|(index, l)| (index, l.box_name.as_str()));
     let root = located.as_ref().map_or(cwd.as_path(), |l| l.root.as_path());
-    let reaching = Reaching::new(&cli::host(), root, Vec::new());
+    let space = index.as_ref().map(uuid).transpose()?.flatten();
+    let reaching = Reaching::new(&cli::host(), root, Vec::new(), space);
     let search = Search { here, cwd: &cwd, reaching, ssh: cli::ssh()? };
     search.run(args.source.as_deref(), cli::stdout(), report)
 }

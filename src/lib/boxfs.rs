@@ -134,12 +134,19 @@ pub fn stat_of(file: impl AsFd) -> io::Result<Stat> {
     Ok(Stat::new(&rustix::fs::fstat(file)?))
 }
 
-/// Whether a path is ltr's own business (cookie, staging, carried index), and so nobody's file. Case
-/// is ignored, since the file system may ignore it (git learned this as CVE-2014-9390).
+/// Whether a path is ltr's own business (cookie, staging, carried index), and so nobody's file.
 #[must_use]
 pub fn is_own(path: &SpacePath) -> bool {
-    let own = [COOKIE, STAGING, CARRIED_INDEX];
-    path.key().split(|&b| b == SEPARATOR).any(|name| own.iter().any(|o| name.eq_ignore_ascii_case(o.as_bytes())))
+    path.key().split(|&b| b == SEPARATOR).enumerate().any(|(depth, name)| is_own_name(name, depth == 0))
+}
+
+/// Whether `name`, at a box's root or in a folder below it, is ltr's own. A cookie is so anywhere: below
+/// the root it would make a box of its own. Case is ignored, since the file system may ignore it (git
+/// learned this as CVE-2014-9390).
+#[must_use]
+pub fn is_own_name(name: &[u8], at_root: bool) -> bool {
+    let is = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
+    is(COOKIE) || (at_root && (is(STAGING) || is(CARRIED_INDEX)))
 }
 
 /// The root of a box, held open.

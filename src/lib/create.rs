@@ -49,6 +49,8 @@ pub struct Create {
     pub carry: bool,
     /// The box exists already; its cookie or its index was lost.
     pub reattach: bool,
+    /// Where the same command was cut short, go on from there; a box that is finished is left as it is.
+    pub resume: bool,
     /// Where the box can be reached; empty: the folder on `host`.
     pub urls: Vec<String>,
     /// This machine, `user@host`.
@@ -99,12 +101,16 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
     let place = carry::place(&root, &file, wish.carry)?;
     let cookie = format!("{}/{}", place.space, wish.box_name);
     check_cookie(&cookie, &root, &place.file)?;
-    let has_cookie = root.exists() && check_free(&BoxRoot::open(&root)?, &cookie, wish.reattach)?;
+    let progress = if wish.resume { progress(wish, &place, &file, &root, &cookie)? } else { Progress::None };
+    let reattach = wish.reattach || progress == Progress::Begun;
+    let wish = &Create { reattach, ..wish.clone() };
+    let done = progress == Progress::Done;
+    let has_cookie = root.exists() && check_free(&BoxRoot::open(&root)?, &cookie, reattach || done)?;
     // all that can be refused is refused before anything is written
-    if let Some(index) = place.look(&file)? {
+    if !done && let Some(index) = place.look(&file)? {
         claim(&index, wish)?;
     }
-    if !wish.dry_run {
+    if !wish.dry_run && !done {
         write(wish, &root, &place, &file, (!has_cookie).then_some(cookie.as_str()))?;
     }
     let made = Created {
@@ -114,9 +120,33 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
         name: Space::File(place.file.clone()).name(),
         root: escape(root.as_os_str().as_bytes()),
         cookie: &cookie,
-        reattached: wish.reattach,
+        reattached: reattach || done,
     };
     one_record(&made, output)
+}
+
+/// How far an earlier run of the same command got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    None,
+    Begun,
+    Done,
+}
+
+/// Nothing is taken up that another folder may be: the cookie here names the box, or the box has never
+/// committed and its document, which this index wrote, says that it is this folder.
+fn progress(wish: &Create, place: &Place, file: &Path, root: &Path, cookie: &str) -> Result<Progress> {
+    let Some(index) = place.look(file)? else { return Ok(Progress::None) };
+    let Some(info) = index.boxes()?.by_name(&wish.box_name).cloned() else { return Ok(Progress::None) };
+    let Some(fields) = &info.fields else { return Ok(Progress::None) };
+    let has_cookie = root.exists() && BoxRoot::open(root)?.look(&cookie_path()?)?.is_some();
+    let named = has_cookie && Cookie::read(&BoxRoot::open(root)?).is_ok_and(|c| format!("{}/{}", c.space, c.box_name) == cookie);
+    if named && !fields.forgotten() && index.is_current(&wish.box_name)? {
+        return Ok(Progress::Done);
+    }
+    let urls = fields.urls();
+    let here = named || (!has_cookie && default_url(wish, root).is_some_and(|url| urls.first() == Some(&url.as_str())));
+    Ok(if here && made_here(&index, fields, info.commits) { Progress::Begun } else { Progress::None })
 }
 
 /// The folder, the documents, the cookie where there is none yet, and the hand that writes for the box.

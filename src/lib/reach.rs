@@ -3,11 +3,14 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, ensure};
+
 use crate::boxfs::BoxRoot;
 use crate::cookie::Cookie;
-use crate::index::sqlite::BoxInfo;
+use crate::index::sqlite::{Access, BoxInfo, Sqlite};
 use crate::record::Fields;
-use crate::space::{Remote, folder_of};
+use crate::space::{Remote, Space, folder_of};
+use crate::sync::sink::uuid;
 
 /// How a box is reached, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +43,15 @@ pub struct Reaching {
     pub dev: u64,
     /// Boxes and urls that a person named: tried before the urls in the index.
     pub named: Vec<(String, String)>,
+    /// The space of the box that asks: another one may have a box of the same name.
+    pub uuid: Option<String>,
 }
 
 impl Reaching {
     /// For the box at `root` on the machine `host`.
     #[must_use]
-    pub fn new(host: &str, root: &Path, named: Vec<(String, String)>) -> Self {
-        Self { host: host.to_owned(), dev: std::fs::metadata(root).map_or(0, |m| m.dev()), named }
+    pub fn new(host: &str, root: &Path, named: Vec<(String, String)>, uuid: Option<String>) -> Self {
+        Self { host: host.to_owned(), dev: std::fs::metadata(root).map_or(0, |m| m.dev()), named, uuid }
     }
 
     /// The cheapest way to a box that can be told without asking another machine.
@@ -65,7 +70,7 @@ impl Reaching {
             Ok(Some(_)) => return Reach { cost: Cost::Ssh, url },
             _ => return Reach { cost: Cost::Nowhere, url },
         };
-        let cost = if !is_box(&folder, box_name) {
+        let cost = if !is_box(&folder, box_name, self.uuid.as_deref()) {
             Cost::Nowhere
         } else if std::fs::metadata(&folder).is_ok_and(|m| m.dev() == self.dev) {
             Cost::SameDisk
@@ -82,8 +87,51 @@ pub fn is_here(host: &str, here: &str) -> bool {
     host.rsplit('@').next().is_some_and(|host| host.eq_ignore_ascii_case(here))
 }
 
-/// Whether the folder has the cookie of the box `name` (design section 10.7).
+/// Whether the folder is the box `name` of the space `uuid` (design section 10.7).
 #[must_use]
-pub fn is_box(folder: &Path, name: &str) -> bool {
-    BoxRoot::open(folder).ok().and_then(|root| Cookie::read(&root).ok()).is_some_and(|cookie| cookie.box_name == name)
+pub fn is_box(folder: &Path, name: &str, uuid: Option<&str>) -> bool {
+    open_box(folder, name, uuid).is_ok()
+}
+
+/// Opens the folder of a box, and makes sure that it is that box. Where its index is not to be had (a
+/// disk that does not carry its own), the space cannot be compared, and the name must do.
+///
+/// # Errors
+/// There is none, or another one.
+pub fn open_box(folder: &Path, name: &str, uuid: Option<&str>) -> Result<BoxRoot> {
+    let root = BoxRoot::open(folder).with_context(|| folder.display().to_string())?;
+    let cookie = Cookie::read(&root)?;
+    ensure!(cookie.box_name == name, "at {} is the box {}", folder.display(), cookie.box_name);
+    let same = uuid.is_none_or(|mine| space_of(&cookie, folder).is_none_or(|theirs| theirs == mine));
+    ensure!(same, "at {} is the box {name} of another space", folder.display());
+    Ok(root)
+}
+
+/// The uuid of the space that a cookie leads to.
+fn space_of(cookie: &Cookie, folder: &Path) -> Option<String> {
+    let Ok(Space::File(file)) = Space::parse(&cookie.space, folder) else { return None };
+    let index = Sqlite::open(&file, Access::Read).ok()?;
+    uuid(&index).ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{Index, Origin};
+    use crate::record::Document;
+    use crate::testing::{fields_of, fresh};
+
+    #[test]
+    fn a_box_of_the_same_name_in_another_space_is_another_box() {
+        let (dir, mut index) = fresh();
+        let space = fields_of(serde_json::json!({"uuid": "theirs"}));
+        index.put(&[Document::Space(space)], Origin::Here).unwrap();
+        let folder = dir.path();
+        std::fs::write(folder.join(".ltr"), "./space/b\n").unwrap();
+        assert!(is_box(folder, "b", Some("theirs")) && is_box(folder, "b", None) && !is_box(folder, "c", None));
+        assert!(!is_box(folder, "b", Some("ours")));
+        // a disk without its index has only its name
+        std::fs::write(folder.join(".ltr"), "./gone/b\n").unwrap();
+        assert!(is_box(folder, "b", Some("ours")));
+    }
 }

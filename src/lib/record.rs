@@ -2,6 +2,8 @@
 //! should be where. ltr-records(5) specifies them field by field; what a newer ltr adds is kept in
 //! `extra` and written again.
 
+mod check;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -561,8 +563,6 @@ impl Wire<'_> {
         else {
             bail!("an entry has box, path, ftype, present and version");
         };
-        check_box_name(&box_name)?;
-        ensure!(!path.is_root(), "an entry is not for /");
         let rest = self.id.strip_prefix(box_name.as_ref()).and_then(|rest| rest.strip_prefix(':'));
         ensure!(rest == Some(path.spelled().as_str()), "_id is not box:path");
         let attrs = Attrs {
@@ -575,38 +575,39 @@ impl Wire<'_> {
             mime: self.mime,
             target: self.target,
         };
-        check_attrs(&attrs)?;
-        ensure!(attrs.ftype == Ftype::Dir || attrs.sha1.is_some(), "an entry of a file or symlink has a sha1");
-        Ok(Document::Entry(Entry {
+        let entry = Entry {
             box_name: box_name.into_owned(),
             path,
             attrs,
             present,
             purged: self.purged.unwrap_or(false),
             moved: self.moved,
-            commit: check_count(self.commit.unwrap_or(0))?,
+            commit: self.commit.unwrap_or(0),
             version,
             stamp: self.stamp,
             local: self.local,
             extra: self.extra,
-        }))
+        };
+        entry.check()?;
+        Ok(Document::Entry(entry))
     }
 
     fn into_mark(self) -> Result<Document> {
         let (Some(box_name), Some(path), Some(want)) = (self.box_name, self.path, self.want) else {
             bail!("a mark has box, path and want");
         };
-        check_box_name(&box_name)?;
         ensure!(self.id == mark_id(&box_name, &path), "_id is not mark:box:path");
-        Ok(Document::Mark(Mark {
+        let mark = Mark {
             box_name: box_name.into_owned(),
             path,
             want,
-            seen: check_count(self.seen.unwrap_or(0))?,
+            seen: self.seen.unwrap_or(0),
             alone: self.alone.unwrap_or(false),
             stamp: self.stamp,
             extra: self.extra,
-        }))
+        };
+        mark.check()?;
+        Ok(Document::Mark(mark))
     }
 
     fn into_fields(self) -> Result<Document> {
@@ -634,15 +635,19 @@ impl Wire<'_> {
     }
 }
 
-fn check_count(count: u64) -> Result<u64> {
+fn check_count(count: u64) -> Result<()> {
     ensure!(count <= crate::version::COUNT_MAX, "commit counter out of range");
-    Ok(count)
+    Ok(())
 }
 
 /// Ranges that every later step relies on.
 fn check_attrs(attrs: &Attrs) -> Result<()> {
     ensure!(attrs.size <= SIZE_MAX, "size out of range");
     ensure!(attrs.mtime_nsec < 1_000_000_000, "mtime_nsec out of range");
+    ensure!(attrs.mode.0 <= 0o7777, "mode out of range");
+    // equal content is what never conflicts: a folder with a hash would be something else than a folder
+    let bare = attrs.size == 0 && attrs.sha1.is_none();
+    ensure!(attrs.ftype != Ftype::Dir || bare, "a folder has neither a sha1 nor a size");
     if let Some(target) = &attrs.target {
         let raw = crate::path::unescape(target)?;
         ensure!(!raw.is_empty() && raw.len() <= crate::path::PATH_MAX && !raw.contains(&0), "not the target of a symlink");

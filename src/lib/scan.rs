@@ -131,6 +131,8 @@ pub enum Why {
     Socket,
     /// A character or block device.
     Device,
+    /// A name that only ltr itself may use.
+    Own,
 }
 
 impl Why {
@@ -142,6 +144,7 @@ impl Why {
             Why::Fifo => "is a fifo, skipped",
             Why::Socket => "is a socket, skipped",
             Why::Device => "is a device, skipped",
+            Why::Own => "has a name that ltr keeps for itself, skipped",
         }
     }
 }

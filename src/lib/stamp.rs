@@ -9,9 +9,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::record::Parse;
 
-/// Largest milliseconds since 1970 that a stamp may carry: 12 hex digits, less one bit so that a
-/// clock that has seen it can still count on.
-pub const MS_MAX: u64 = (1 << 47) - 1;
+/// Largest milliseconds since 1970 that a stamp may carry: 12 hex digits. What is read is what a clock
+/// may write; that nobody gets there is the business of [`horizon`].
+pub const MS_MAX: u64 = (1 << 48) - 1;
+
+/// How far ahead of the time here the word of another index may be.
+const AHEAD: Duration = Duration::from_hours(366 * 24);
+
+/// No time is earlier than this, 2026: a machine whose clock fell back to 1970 can still learn.
+const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
+
+/// Largest milliseconds since 1970 in what another index says. Without this limit one stamp at the end
+/// of time would be the last that its readers can issue.
+#[must_use]
+pub fn horizon(now: SystemTime) -> u64 {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().max(EARLIEST);
+    u64::try_from((now + AHEAD).as_millis()).unwrap_or(MS_MAX)
+}
 
 /// One tick of the clock: when, which in that millisecond, and at which index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -146,7 +160,8 @@ impl Clock {
         } else {
             match self.last.counter.checked_add(1) {
                 Some(counter) => (self.last.ms, counter),
-                None => (self.last.ms + 1, 0),
+                None if self.last.ms < MS_MAX => (self.last.ms + 1, 0),
+                None => (MS_MAX, u16::MAX),
             }
         };
         self.last = Stamp { ms, counter, index: self.index };
@@ -187,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_no_stamp_is_refused() {
-        for text in ["", "1-2-3", "00000000000A-0000-00000000", "ffffffffffff-0000-00000000", "000000000001-0000-000000001"] {
+        for text in ["", "1-2-3", "00000000000A-0000-00000000", "1000000000000-0000-00000000", "000000000001-0000-000000001"] {
             assert_eq!(text.parse::<Stamp>(), Err(NotAStamp), "{text:?}");
         }
     }

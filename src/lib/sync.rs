@@ -23,9 +23,9 @@ use serde::Serialize;
 use serde_json::Map;
 
 use crate::exit::Exit;
+use crate::index::Origin;
 use crate::index::changes::Checkpoint;
 use crate::index::sqlite::{Access, Sqlite};
-use crate::index::{Index, Origin};
 use crate::record::Document;
 use crate::report::{Report, Unit};
 use crate::sources::SourceRecord;
@@ -291,7 +291,8 @@ fn after_echo(index: &Sqlite, known: Option<&str>, written: &Tally) -> Result<Op
     }
 }
 
-/// Reads what is new in `from`, since `start` or the last sync, into `to`.
+/// Reads what is new in `from`, since `start` or the last sync, into `to`. A document that is damaged or
+/// hostile stays out, and the checkpoint where it is.
 fn local(
     from: &Sqlite,
     to: &mut Sqlite,
@@ -303,12 +304,26 @@ fn local(
     let known = to.peer(from.id())?.0;
     let mut sink = Sink::new(to, Origin::Elsewhere, true, scratch)?;
     if let Some(space) = from.space()? {
-        sink.admit(&Document::Space(space))?;
+        let space = Document::Space(space);
+        sink.admit(&space)?;
+        sink.check(&space)?;
     }
     let mut batch = Vec::with_capacity(BATCH);
-    let result = from.changes(start.or(known.as_deref()), &mut |document| {
-        sink.admit(&document)?;
-        batch.push(document);
+    let result = from.changes_even_if_damaged(start.or(known.as_deref()), &mut |read| {
+        let checked = read.and_then(|document| {
+            sink.check(&document)?;
+            Ok(document)
+        });
+        match checked {
+            Ok(document) => {
+                sink.admit(&document)?;
+                batch.push(document);
+            }
+            Err(error) => {
+                sink.tally.failures += 1;
+                report.failure(&from.path().display().to_string(), &format!("{error:#}"));
+            }
+        }
         if batch.len() >= BATCH {
             sink.put(&batch)?;
             batch.clear();
@@ -321,6 +336,10 @@ fn local(
     record.count(&sink.tally);
     let checkpoint = result?;
     rest?;
+    if sink.tally.failures > 0 {
+        record.source_last_seq = known.unwrap_or_default();
+        return Ok(sink.tally);
+    }
     if !sink.is_dry() {
         let tally = sink.tally;
         to.set_peer(from.id(), Some(&checkpoint), None)?;

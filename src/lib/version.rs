@@ -98,6 +98,22 @@ impl Version {
         next
     }
 
+    /// The greatest count of any actor.
+    #[must_use]
+    pub fn greatest(&self) -> u64 {
+        self.counts.iter().map(|c| c.1).max().unwrap_or(0)
+    }
+
+    /// Refuses what a reader of JSON would: [`Version::from_bytes`] takes any bytes.
+    ///
+    /// # Errors
+    /// A count is out of range, or the actors are not in order.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let counts = self.counts.iter().all(|c| (1..=COUNT_MAX).contains(&c.1));
+        anyhow::ensure!(counts && self.counts.is_sorted_by(|a, b| a.0 < b.0), "count of a version out of range");
+        Ok(())
+    }
+
     /// Compact bytes for the index: actor and count, big-endian, 12 bytes a pair.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

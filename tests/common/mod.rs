@@ -96,6 +96,7 @@ impl World {
             policy: Some(policy.parse::<Policy>().unwrap()),
             carry: false,
             reattach: false,
+            resume: false,
             urls: vec![root.to_str().unwrap().to_owned()],
             host: None,
         };
@@ -305,7 +306,7 @@ impl TestBox {
 
     pub fn plan(&self, from: &[&str]) -> Vec<u8> {
         let index = self.open();
-        let reaching = Reaching::new("here", &self.root, Vec::new());
+        let reaching = Reaching::new("here", &self.root, Vec::new(), None);
         let from = from.iter().map(|f| (*f).to_owned()).collect();
         let request = Request { box_name: self.name.clone(), under: Vec::new(), from, reach: &|info| reaching.to(info) };
         let mut out = Vec::new();
@@ -340,6 +341,7 @@ impl TestBox {
             total_files: index.count_files(&self.name).unwrap(),
             reserve: 0,
             my_host: Some("here"),
+            uuid: None,
             ssh: &ssh,
             trusted: &|_, _| false,
         };

@@ -157,10 +157,10 @@ fn the_staging_folder_is_ours_alone() {
 
 #[test]
 fn own_files_are_known_in_any_case() {
-    for own in ["/.ltr", "/.LTR", "/a/.ltr", "/.ltr-tmp/x", "/.Ltr-Index/space"] {
+    for own in ["/.ltr", "/.LTR", "/a/.ltr", "/a/.Ltr/b", "/.ltr-tmp/x", "/.Ltr-Index/space"] {
         assert!(is_own(&path(own)), "{own}");
     }
-    for not in ["/.ltrignore", "/ltr", "/a.ltr"] {
+    for not in ["/.ltrignore", "/ltr", "/a.ltr", "/a/.ltr-tmp/x", "/a/.ltr-index"] {
         assert!(!is_own(&path(not)), "{not}");
     }
 }

@@ -26,6 +26,7 @@ fn wish(name: &str, dir: &str) -> Create {
         policy: None,
         carry: false,
         reattach: false,
+        resume: false,
         urls: vec![],
         host: Some("me@here".into()),
     }
@@ -261,4 +262,25 @@ fn an_index_is_made_once() {
     for space in ["box", "text", "nowhere/x", "host:/x", ""] {
         assert!(inited(space).is_err(), "{space}");
     }
+}
+
+#[test]
+fn what_was_cut_short_is_resumed_and_no_other_box_taken() {
+    let (_dir, base) = place();
+    std::fs::create_dir(base.join("other")).unwrap();
+    let again = |name: &str, dir: &str| Create { resume: true, ..wish(name, dir) };
+    assert_eq!(made(&base, &again("a", "box")).unwrap()["reattached"], false);
+    assert_eq!(made(&base, &again("a", "box")).unwrap()["reattached"], true);
+    made(&base, &again("b", "box")).unwrap_err();
+    made(&base, &again("a", "other")).unwrap_err();
+    // the cookie had not been written yet
+    std::fs::remove_file(base.join("box/.ltr")).unwrap();
+    made(&base, &again("a", "other")).unwrap_err();
+    made(&base, &again("a", "box")).unwrap();
+    let (_, mut index) = usable(&base.join("box")).unwrap();
+    // a box with files, whose cookie is gone, is nothing that was cut short
+    index.put(&[Document::Entry(entry("a", "/f", 5, 1))], Origin::Here).unwrap();
+    made(&base, &again("a", "box")).unwrap();
+    std::fs::remove_file(base.join("box/.ltr")).unwrap();
+    made(&base, &again("a", "box")).unwrap_err();
 }

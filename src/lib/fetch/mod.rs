@@ -72,6 +72,8 @@ pub struct Options<'a> {
     pub reserve: u64,
     /// This machine's name: a box at it is a folder here.
     pub my_host: Option<&'a str>,
+    /// The space of the box: one of the same name in another space is another box.
+    pub uuid: Option<&'a str>,
     /// Reaches other machines.
     pub ssh: &'a Ssh,
     /// Whether a box out of reach counts as a holder nevertheless (`--trust-offline`).

@@ -14,7 +14,7 @@ use super::transfer::{Arrived, Transfer};
 use crate::boxfs::BoxRoot;
 use crate::cookie::Cookie;
 use crate::path::SpacePath;
-use crate::reach::is_here;
+use crate::reach::{is_here, open_box};
 use crate::record::{Action, Source};
 use crate::report::Report;
 use crate::space::{Remote, folder_of};
@@ -24,6 +24,7 @@ use crate::ssh::Ssh;
 pub(super) struct Sources<'a> {
     own: String,
     my_host: Option<&'a str>,
+    uuid: Option<&'a str>,
     ssh: &'a Ssh,
     known: HashMap<(String, String), Known>,
 }
@@ -45,7 +46,7 @@ pub(super) enum Reached {
 
 impl<'a> Sources<'a> {
     pub(super) fn new(own: &str, options: &Options<'a>) -> Self {
-        Self { own: own.to_owned(), my_host: options.my_host, ssh: options.ssh, known: HashMap::new() }
+        Self { own: own.to_owned(), my_host: options.my_host, uuid: options.uuid, ssh: options.ssh, known: HashMap::new() }
     }
 
     /// Looks for a box, the first time; says once when it is not to be had.
@@ -76,11 +77,11 @@ impl<'a> Sources<'a> {
             bail!("has no url");
         }
         if let Some(folder) = folder_of(&source.url) {
-            return open_box(&folder, &source.box_name).map(|root| Known::Local(Arc::new(root)));
+            return open_box(&folder, &source.box_name, self.uuid).map(|root| Known::Local(Arc::new(root)));
         }
         let remote = Remote::parse(&source.url)?.with_context(|| format!("not the url of a box: {}", source.url))?;
         if self.my_host.is_some_and(|host| is_here(&remote.host, host))
-            && let Ok(root) = open_box(Path::new(&remote.path), &source.box_name)
+            && let Ok(root) = open_box(Path::new(&remote.path), &source.box_name, self.uuid)
         {
             return Ok(Known::Local(Arc::new(root)));
         }
@@ -115,12 +116,4 @@ impl<'a> Sources<'a> {
         }
         staged
     }
-}
-
-/// Opens the folder of a box, and makes sure that it is that box.
-pub(super) fn open_box(folder: &Path, box_name: &str) -> Result<BoxRoot> {
-    let root = BoxRoot::open(folder).with_context(|| format!("{}", folder.display()))?;
-    let cookie = Cookie::read(&root)?;
-    ensure!(cookie.box_name == box_name, "at {} is the box {}", folder.display(), cookie.box_name);
-    Ok(root)
 }

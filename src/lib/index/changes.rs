@@ -49,6 +49,13 @@ impl FromStr for Checkpoint {
 
 /// See [`super::Index::changes`].
 pub(super) fn changes(index: &Sqlite, checkpoint: Option<&str>, visit: Visit<'_>) -> Result<String> {
+    index.changes_even_if_damaged(checkpoint, &mut |read| visit(read?))
+}
+
+/// Receives documents, or why one could not be read.
+type VisitAll<'a> = &'a mut dyn FnMut(Result<Document>) -> Result<()>;
+
+fn read_changes(index: &Sqlite, checkpoint: Option<&str>, visit: VisitAll<'_>) -> Result<String> {
     let mut last = Checkpoint { index: index.id, seq: 0, stamp: Stamp::default(), id: String::new() };
     if let Some(text) = checkpoint
         && index.honours(text)?
@@ -63,13 +70,28 @@ pub(super) fn changes(index: &Sqlite, checkpoint: Option<&str>, visit: Visit<'_>
         (source.after, source.upto) = (last.seq.cast_signed(), upto.cast_signed());
     }
     while let Some((seq, document)) = next(index, &mut sources)? {
-        (last.seq, last.stamp, last.id) = (seq.unsigned_abs(), document.stamp(), document.id());
+        if let Ok(document) = &document {
+            (last.seq, last.stamp, last.id) = (seq.unsigned_abs(), document.stamp(), document.id());
+        }
         visit(document)?;
     }
     Ok(last.to_string())
 }
 
 impl Sqlite {
+    /// [`super::Index::changes`] of an index that may be damaged: of a row that cannot be read the visitor
+    /// is told why, and the others follow. The checkpoint is that of the last one that could be read.
+    ///
+    /// # Errors
+    /// The index cannot be read at all, or `visit` failed.
+    pub fn changes_even_if_damaged(
+        &self,
+        checkpoint: Option<&str>,
+        visit: &mut dyn FnMut(Result<Document>) -> Result<()>,
+    ) -> Result<String> {
+        read_changes(self, checkpoint, visit)
+    }
+
     /// The sequence number of the document written last; 0 before the first.
     ///
     /// # Errors
@@ -105,6 +127,7 @@ impl Sqlite {
             (source.after, source.upto) = (seq.cast_signed() - 1, seq.cast_signed());
             source.fill(self)?;
             if let Some((_, document)) = source.page.pop_front() {
+                let document = document?;
                 let last = Checkpoint { index: self.id, seq, stamp: document.stamp(), id: document.id() };
                 return Ok(Some(last.to_string()));
             }
@@ -143,7 +166,7 @@ struct Source {
     read: fn(&rusqlite::Row<'_>) -> Result<Document>,
     after: i64,
     upto: i64,
-    page: std::collections::VecDeque<(i64, Document)>,
+    page: std::collections::VecDeque<(i64, Result<Document>)>,
     complete: bool,
 }
 
@@ -172,7 +195,7 @@ impl Source {
         let mut rows = statement.query(params![self.after, PAGE, self.upto])?;
         while let Some(row) = rows.next()? {
             self.after = row.get(last_column)?;
-            self.page.push_back((self.after, (self.read)(row)?));
+            self.page.push_back((self.after, (self.read)(row)));
         }
         self.complete = self.page.is_empty();
         Ok(())
@@ -180,7 +203,7 @@ impl Source {
 }
 
 /// The document with the least sequence number of all sources.
-fn next(index: &Sqlite, sources: &mut [Source]) -> Result<Option<(i64, Document)>> {
+fn next(index: &Sqlite, sources: &mut [Source]) -> Result<Option<(i64, Result<Document>)>> {
     for source in &mut *sources {
         source.fill(index)?;
     }

@@ -232,7 +232,8 @@ impl Batch<'_> {
         let old = match self.old_json(id)? {
             Some(json) => match Document::from_json(json.as_bytes())? {
                 Document::Space(fields) | Document::Box(_, fields) => fields,
-                _ => bail!("the index is damaged: {id}"),
+                // one of an unknown type had taken the name
+                _ => Fields::default(),
             },
             None => Fields::default(),
         };
@@ -247,6 +248,11 @@ impl Batch<'_> {
 
     fn put_other(&mut self, other: &Other) -> Result<Outcome> {
         let old = self.old_json(&other.id)?.map(|j| Document::from_json(j.as_bytes())).transpose()?;
+        // whatever order they come in, the known one stays
+        let taken = other.id == "space" || matches!(old, Some(Document::Space(_) | Document::Box(..)));
+        if taken {
+            return Ok(Outcome::Older);
+        }
         let new = Document::Other(other.clone()).canonical();
         let verdict = compare(other.stamp, old.as_ref().map(Document::stamp), || {
             old.as_ref().map_or(std::cmp::Ordering::Greater, |o| new.cmp(&o.canonical()))

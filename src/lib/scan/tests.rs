@@ -159,7 +159,7 @@ fn boxes_within_and_own_files_are_left_out() {
     let dir = tree(&[own.as_slice(), &below].concat());
     symlink("nowhere", dir.path().join("dir/.ltr/.ltr")).unwrap();
     let expected =
-        ["/.ltrx", "/dir", "/dir/.ltr box", "/dir/.ltr-index", "/dir/.ltr-tmp", "/dir/.ltr-tmp/y", "/in box"].map(String::from);
+        ["/.ltrx", "/dir", "/dir/.ltr own", "/dir/.ltr-index", "/dir/.ltr-tmp", "/dir/.ltr-tmp/y", "/in box"].map(String::from);
     assert_eq!(seen(dir.path()), expected);
     assert_eq!(seen_from(dir.path(), &["/in/x", "/.ltr", "/.ltr-tmp/part", "/in/deep"]), ["/in box"]);
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::folder::{self, Access, Names};
 use super::ignored::{self, Rules};
 use super::{CARRIED_INDEX, COOKIE, Found, Item, STAGING, Tracked, Why};
+use crate::boxfs::is_own_name;
 use crate::path::{SEPARATOR, SpacePath};
 use crate::record::{Ftype, Mode};
 
@@ -196,13 +197,18 @@ struct Sight<'a> {
 impl Eye<'_> {
     /// Tells what `name` in `folder` is; a folder to go down into is returned.
     fn meet(&mut self, folder: &Frame, parent: &OwnedFd, name: &CStr, hint: FileType) -> Result<Option<Frame>> {
-        if folder.path.is_root() && is_own(name) {
+        let own = is_own_name(name.to_bytes(), folder.path.is_root());
+        if own && folder.path.is_root() && OWN.contains(&name.to_bytes()) {
             return Ok(None);
         }
         let Ok(path) = folder.path.join(name.to_bytes()) else { return self.unnamed(folder, name) };
         let reach = if folder.reach == Reach::Within { Reach::Within } else { self.reach(&path) };
         if reach == Reach::Outside {
             return Ok(None);
+        }
+        if own {
+            // somebody's, but no index takes it: that it is left out must not go unsaid
+            return self.skip(path, Why::Own).map(|()| None);
         }
         let seen = folder::look(parent, name);
         let kind = seen.as_ref().map_or(hint, folder::kind);
@@ -347,10 +353,8 @@ impl Eye<'_> {
     }
 }
 
-/// Whether `name` at the root is one of ltr's own.
-fn is_own(name: &CStr) -> bool {
-    [COOKIE, STAGING, CARRIED_INDEX].iter().any(|own| own.as_bytes() == name.to_bytes())
-}
+/// What ltr itself makes at the root.
+const OWN: [&[u8]; 3] = [COOKIE.as_bytes(), STAGING.as_bytes(), CARRIED_INDEX.as_bytes()];
 
 /// Whether the folder is a box of its own. A cookie that is a symlink counts: to take the files of a
 /// box for one's own is worse than to leave a folder out.

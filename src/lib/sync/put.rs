@@ -189,23 +189,32 @@ impl<'a, W: Write> Put<'a, W> {
                     self.sink.from_elsewhere();
                 }
                 self.sink.admit(&document)?;
-                if !self.quiet {
-                    self.pending.push(Pending::Document);
+                match self.sink.check(&document) {
+                    Ok(()) => {
+                        if !self.quiet {
+                            self.pending.push(Pending::Document);
+                        }
+                        self.documents.push(document);
+                    }
+                    // without its space nothing else of an index has a place
+                    Err(error) if matches!(document, Document::Space(_)) => return Err(error),
+                    Err(error) => self.refuse(number, &error, report),
                 }
-                self.documents.push(document);
             }
             Ok(Record::Verified(seen)) => self.verified.push(seen),
             Ok(Record::Foreign) if self.quiet => {}
             Ok(Record::Foreign) => self.pending.push(Pending::Raw(json.to_vec())),
-            Err(error) => {
-                let (subject, cause) = (format!("line {number}"), format!("{error:#}"));
-                report.failure(&subject, &cause);
-                self.sink.tally.failures += 1;
-                self.errors += 1;
-                self.pending.push(Pending::Error(ErrorRecord { path: subject, error: cause }));
-            }
+            Err(error) => self.refuse(number, &error, report),
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, number: u64, error: &Error, report: &mut dyn Report) {
+        let (subject, cause) = (format!("line {number}"), format!("{error:#}"));
+        report.failure(&subject, &cause);
+        self.sink.tally.failures += 1;
+        self.errors += 1;
+        self.pending.push(Pending::Error(ErrorRecord { path: subject, error: cause }));
     }
 
     fn is_due(&self) -> bool {

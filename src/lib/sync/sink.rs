@@ -1,11 +1,13 @@
 //! Where documents go: an index, or a throw-away copy of it in a dry run; and what became of them.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin, Outcome};
+use crate::path::escape;
 use crate::record::Document;
 
 /// Documents that go into one transaction at most. Each transaction waits for the disk: batches of 500
@@ -112,6 +114,19 @@ impl<'a> Sink<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Refuses the word of another index that this one must not have: it would be read again with every
+    /// command.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, document: &Document) -> Result<()> {
+        if self.origin == Origin::Here {
+            return Ok(());
+        }
+        let checked = document.check_foreign(SystemTime::now());
+        checked.map_err(|error| error.context(escape(document.id().as_bytes())))
     }
 
     /// Puts `documents` in one transaction.

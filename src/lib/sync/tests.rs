@@ -424,3 +424,28 @@ fn a_query_selects_and_begins_with_the_space() {
     assert_eq!(ids(get::Query { sha1, boxes: vec!["y".into()], ..base() }), "space y:/e ");
     assert_eq!(ids(get::Query { since: Some(vec![]), ..base() }), "space x x:/d/a y:/d/a y:/e tag:t ");
 }
+
+#[test]
+fn what_a_damaged_or_hostile_index_says_stays_out() {
+    let (mut stick, here) = (fresh(), fresh());
+    stick.put(&[space(UUID), boxed("good", "policy2", 2)]);
+    stick.put(&[entry("good", "/a", 3), entry("evil", "/b", 4), entry("good", "/c", 5), entry("good", "/d", 6)]);
+    stick.put(&[entry("good", "/e", 7), entry("good", "/z", 8)]);
+    let raw = rusqlite::Connection::open(stick.index.path()).unwrap();
+    for sql in [
+        "UPDATE boxes SET name = '-oEvil' || char(10) || 'x' WHERE name = 'evil'",
+        "UPDATE entries SET sha1 = NULL WHERE name = CAST('c' AS BLOB)",
+        "UPDATE entries SET stamp = x'ffffffffffffffffffffffff' WHERE name = CAST('d' AS BLOB)",
+        "UPDATE entries SET version = x'00' WHERE name = CAST('e' AS BLOB)",
+    ] {
+        assert_eq!(raw.execute(sql, []).unwrap(), 1, "{sql}");
+    }
+    drop(raw);
+    let one_way = Options { one_way: true, ..options() };
+    for _ in 0..2 {
+        let records = run(&stick, &here, &one_way).unwrap();
+        assert_eq!((&records[0]["doc_write_failures"], &records[0]["ok"]), (&json!(4), &json!(false)));
+        let boxes: Vec<String> = here.index.boxes().unwrap().all.iter().map(|b| b.name.clone()).collect();
+        assert_eq!((boxes.as_slice(), all(&here.index).len()), (["good".to_owned()].as_slice(), 4));
+    }
+}

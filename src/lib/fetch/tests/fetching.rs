@@ -36,7 +36,7 @@ fn nothing_is_touched_unless_the_plan_is_whole_and_ours() {
     for (field, bad) in [
         ("box", json!("there")),
         ("path", json!("/.ltr")),
-        ("path", json!("/d/.LTR-tmp/x")),
+        ("path", json!("/d/.LTR/x")),
         ("path", json!("/../a")),
         ("path", json!("/")),
         ("source", json!("/.ltr")),

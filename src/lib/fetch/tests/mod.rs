@@ -121,6 +121,7 @@ impl World {
             total_files: self.total_files,
             reserve: self.reserve,
             my_host: None,
+            uuid: None,
             ssh: &ssh,
             trusted: &|_, _| self.trusted,
         };
@@ -141,7 +142,8 @@ impl World {
         let root = BoxRoot::open(&self.at("here")).unwrap();
         let mut clock = Clock::new(7, Stamp::default());
         let ssh = Ssh::new("ssh", true).unwrap();
-        let options = Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, ssh: &ssh, trusted: &|_, _| false };
+        let options =
+            Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, uuid: None, ssh: &ssh, trusted: &|_, _| false };
         let mut report = Collected::default();
         let mut run = Run {
             root: &root,
