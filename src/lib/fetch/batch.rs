@@ -88,8 +88,7 @@ impl Run<'_> {
             let loser_is_gone = action.action == Verb::Conflict && self.kept_before(action)?.is_empty();
             let content = match self.leftover(action)?.filter(|_| !loser_is_gone) {
                 Some(path) => {
-                    let before = self.settle_displaced(action)?;
-                    return Ok(Some((seen, Content::Staged(path), before)));
+                    return Ok(Some((seen, Content::Staged(path), Vec::new())));
                 }
                 None if self.is_source(&action.path) && !loser_is_gone => self.obtain(action, 0)?,
                 None => {
@@ -220,15 +219,21 @@ impl Run<'_> {
         }
         for slot in slots {
             if matches!(slot.content, Content::Failed) {
+                slot.before.into_iter().for_each(|fact| output.finished(fact));
                 continue;
             }
             let action = slot.action.clone();
+            // what was kept is told even if the step then fails
+            let kept: Vec<Fact> = slot.before.clone();
             match self.install(slot) {
                 Ok(facts) => {
                     let action = self.with_origin(action);
                     output.done(facts, action);
                 }
-                Err(e) => self.fail(&action.path, &e),
+                Err(e) => {
+                    kept.into_iter().for_each(|fact| output.finished(fact));
+                    self.fail(&action.path, &e);
+                }
             }
         }
         output.emit(self)

@@ -7,6 +7,8 @@
 //! - `x-<sha1>-N`: where `<sha1>` changes places with what was there; afterwards the only copy of that.
 //! - `d-<sha1>`: what was displaced, verified, and is the source of a later step.
 //! - `r-<sha1>-N`: a copy about to be removed.
+//! - `k-<sha1>-N`: a file in whose place a folder is made.
+//! - `paths`: where the last four came from, see `journal.rs`.
 //! - `rsync-<box>`: what rsync left.
 
 use std::collections::HashSet;
@@ -85,6 +87,18 @@ impl<'a> Staging<'a> {
                 return Ok(path);
             }
         }
+    }
+
+    /// A name that nothing has yet, for what is about to come out of `path`.
+    pub(super) fn slot(&mut self, prefix: &str, sha1: Sha1, path: &SpacePath) -> io::Result<SpacePath> {
+        let slot = self.fresh(prefix, sha1, '-')?;
+        self.note(&slot, path)?;
+        Ok(slot)
+    }
+
+    /// Numbers up to this one are not to be used again.
+    pub(super) fn used_up(&mut self, number: u64) {
+        self.next = self.next.max(number);
     }
 
     /// Where content of this hash is to be staged: another name while the first waits for its turn.

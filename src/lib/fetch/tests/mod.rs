@@ -159,6 +159,8 @@ impl World {
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
+            came_from: HashMap::new(),
+            failed_at: HashSet::new(),
             came: HashMap::new(),
             verified: Vec::new(),
             failed: Vec::new(),
