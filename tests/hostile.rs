@@ -96,10 +96,7 @@ fn no_path_leaves_the_box() {
             ("ltr-fetch", action("move", "\"/new\"", &format!(r#","source":{path}"#))),
             ("ltr-fetch", action("copy", "\"/new\"", &format!(r#","source":{path}"#))),
             ("ltr-fetch", action("conflict", "\"/three\"", &format!(r#","keep":{path}"#))),
-            (
-                "ltr-fetch",
-                action("fetch", "\"/new\"", &format!(r#","from":[{{"box":"b","url":"{}","path":{path}}}]"#, s.at("b").display())),
-            ),
+            ("ltr-fetch", action("fetch", "\"/new\"", &format!(r#","from":[{{"box":"b","url":"{}","path":{path}}}]"#, s.at("b").display()))),
         ];
         for (program, line) in lines {
             let ran = s.run("a", program, [""; 0], format!("{line}\n{END}"));
@@ -225,23 +222,13 @@ fn damaged_streams_are_refused_by_every_stage() {
         ("path", json!({})),
     ];
     for (key, value) in fields {
-        for (program, line) in [
-            ("ltr-compare", scan("\"/new\"")),
-            ("ltr-hash", scan("\"/new\"")),
-            ("ltr-record", scan("\"/new\"")),
-            ("ltr-index-put", entry("\"/new\"")),
-            ("ltr-fetch", action("fetch", "\"/new\"", "")),
-        ] {
+        for (program, line) in
+            [("ltr-compare", scan("\"/new\"")), ("ltr-hash", scan("\"/new\"")), ("ltr-record", scan("\"/new\"")), ("ltr-index-put", entry("\"/new\"")), ("ltr-fetch", action("fetch", "\"/new\"", ""))]
+        {
             let mut record: Value = serde_json::from_str(&line).unwrap();
             record[key] = value.clone();
             let ran = s.run("a", program, [""; 0], format!("{record}\n{END}"));
-            assert!(
-                matches!(ran.status, 1 | 3) && ran.err.contains("line 1"),
-                "{program} {key} {value}: {} {}{}",
-                ran.status,
-                ran.out,
-                ran.err
-            );
+            assert!(matches!(ran.status, 1 | 3) && ran.err.contains("line 1"), "{program} {key} {value}: {} {}{}", ran.status, ran.out, ran.err);
         }
         untouched(&s, &before);
     }

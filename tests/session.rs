@@ -206,11 +206,7 @@ fn fields_are_set_and_shown() {
 fn a_clone_is_a_box_with_everything() {
     let s = Shell::with_files();
     let ran = s.ltr(".", ["clone", "a", "c", "box@c"]);
-    assert!(
-        ran.ok().starts_with("ltr: new box to database  <ltrbox space/box@c >\nltr: wrote cookie for box@c\n"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.ok().starts_with("ltr: new box to database  <ltrbox space/box@c >\nltr: wrote cookie for box@c\n"), "{}", ran.out);
     assert_eq!(s.files("a"), s.files("c"));
     assert_eq!(s.ltr("c", [""; 0]).ok(), "");
     // a source that carries its own index is cloned to an index of this machine
