@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::examine::{Seen, is_content};
 use super::sources::Reached;
+use super::staging::SourceFailed;
 use super::{Fact, Output, Run};
 use crate::hash::hash_path;
 use crate::path::SpacePath;
@@ -88,8 +89,7 @@ impl Run<'_> {
             let loser_is_gone = action.action == Verb::Conflict && self.kept_before(action)?.is_empty();
             let content = match self.leftover(action)?.filter(|_| !loser_is_gone) {
                 Some(path) => {
-                    let before = self.settle_displaced(action)?;
-                    return Ok(Some((seen, Content::Staged(path), before)));
+                    return Ok(Some((seen, Content::Staged(path), Vec::new())));
                 }
                 None if self.is_source(&action.path) && !loser_is_gone => self.obtain(action, 0)?,
                 None => {
@@ -165,10 +165,10 @@ impl Run<'_> {
         let put = action.sha1.and_then(|sha1| self.have_at.get(&sha1)).cloned();
         for own in [action.source.clone(), put].into_iter().flatten() {
             let Ok(mut file) = self.root.open_file(&own) else { continue };
-            if crate::boxfs::stat_of(&file)?.size != action.size {
+            if !crate::boxfs::stat_of(&file).is_ok_and(|stat| stat.size == action.size) {
                 continue;
             }
-            if let Some(path) = self.staging.fill(action, &mut file)? {
+            if let Some(path) = self.fill(action, &mut file, &own.spelled())?.flatten() {
                 return Ok(Some(path));
             }
         }
@@ -187,11 +187,30 @@ impl Run<'_> {
                 return Ok(None);
             }
         };
-        let filled = if stat.size == action.size { self.staging.fill(action, &mut file)? } else { None };
+        let filled = if stat.size == action.size {
+            match self.fill(action, &mut file, &format!("{}: in box {}", source.path, source.box_name))? {
+                Some(filled) => filled,
+                None => return Ok(None),
+            }
+        } else {
+            None
+        };
         if filled.is_none() {
             self.report.notice(&format!("{}: in box {}: source changed since its last commit", source.path, source.box_name));
         }
         Ok(filled)
+    }
+
+    /// As [`super::staging::Staging::fill`], but where the source fails that is told, and `None`: the
+    /// next one is tried. What this box cannot write ends the step.
+    fn fill(&mut self, action: &Action, file: &mut std::fs::File, source: &str) -> Result<Option<Option<SpacePath>>> {
+        match self.staging.fill(action, file) {
+            Err(e) if e.is::<SourceFailed>() => {
+                self.report.notice(&format!("{source}: {e:#}"));
+                Ok(None)
+            }
+            filled => filled.map(Some),
+        }
     }
 
     pub(super) fn progress(&mut self, bytes: u64) {
@@ -220,15 +239,21 @@ impl Run<'_> {
         }
         for slot in slots {
             if matches!(slot.content, Content::Failed) {
+                slot.before.into_iter().for_each(|fact| output.finished(fact));
                 continue;
             }
             let action = slot.action.clone();
+            // what was kept is told even if the step then fails
+            let kept: Vec<Fact> = slot.before.clone();
             match self.install(slot) {
                 Ok(facts) => {
                     let action = self.with_origin(action);
                     output.done(facts, action);
                 }
-                Err(e) => self.fail(&action.path, &e),
+                Err(e) => {
+                    kept.into_iter().for_each(|fact| output.finished(fact));
+                    self.fail(&action.path, &e);
+                }
             }
         }
         output.emit(self)

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::Run;
 use crate::boxfs::{COOKIE, Kind, Stat};
 use crate::hash::{Hashed, hash_path};
+use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Verb, Was};
 
 /// What is at a destination.
@@ -77,7 +78,13 @@ impl Run<'_> {
 
     /// Refuses places that are another box's: a nested box is its own business.
     pub(super) fn check_place(&mut self, action: &Action) -> Result<()> {
-        for path in [Some(&action.path), action.source.as_ref(), action.keep.as_ref()].into_iter().flatten() {
+        let paths: Vec<&SpacePath> =
+            [Some(&action.path), action.source.as_ref(), action.keep.as_ref()].into_iter().flatten().collect();
+        self.check_paths(&paths)
+    }
+
+    pub(super) fn check_paths(&mut self, paths: &[&SpacePath]) -> Result<()> {
+        for path in paths {
             let mut folder = path.parent().filter(|f| !f.is_root());
             if folder == self.own_folder {
                 continue;

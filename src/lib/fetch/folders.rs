@@ -46,7 +46,11 @@ impl Run<'_> {
                     // it may have to be filled; its mode comes last. Not ours: then filling it fails by name
                     let _ = self.root.chmod(&action.path, open);
                 }
-                Ok(Some(self.kept_before(action)?))
+                let mut kept = self.settle_displaced(action)?;
+                if kept.is_empty() {
+                    kept = self.kept_before(action)?;
+                }
+                Ok(Some(kept))
             }
             Kind::Other => bail!("something that is neither file, folder nor symlink is in the way"),
             Kind::File | Kind::Symlink => self.file_becomes_folder(action, open),
@@ -59,7 +63,7 @@ impl Run<'_> {
         if action.have.is_none() {
             bail!("a file is in the way");
         }
-        let slot = self.staging.fresh("r-", hashed.sha1, '-')?;
+        let slot = self.staging.slot("k-", hashed.sha1, &action.path)?;
         self.root.rename_noreplace(&action.path, &slot)?;
         let out = self.root.lstat(&slot)?;
         if !out.same_but_ctime(&hashed.stat) || (hashed.racy && hash_path(self.root, &slot)?.sha1 != hashed.sha1) {

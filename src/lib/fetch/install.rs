@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::batch::{Content, Slot};
 use super::examine::{Seen, is_known};
 use super::names::numbered_name;
+use super::recover::hash_slot;
 use super::staging::set_attributes;
 use super::{Fact, Run};
 use crate::boxfs::Kind;
@@ -98,7 +99,7 @@ impl Run<'_> {
         let mut facts;
         match seen {
             Seen::Other(hashed) => {
-                let slot = self.staging.fresh("x-", action.sha1.context("content has a sha1")?, '-')?;
+                let slot = self.staging.slot("x-", action.sha1.context("content has a sha1")?, &action.path)?;
                 self.root.rename_noreplace(from, &slot)?;
                 if let Err(e) = self.root.rename_exchange(&slot, &action.path) {
                     self.root.rename_noreplace(&slot, from)?;
@@ -169,7 +170,7 @@ impl Run<'_> {
     /// Decides what becomes of what an interrupted run displaced for this step, and did not look at.
     pub(super) fn settle_displaced(&mut self, action: &Action) -> Result<Vec<Fact>> {
         let mut facts = Vec::new();
-        for slot in action.sha1.and_then(|sha1| self.displaced.remove(&sha1)).unwrap_or_default() {
+        for slot in self.displaced.remove(&action.path).unwrap_or_default() {
             facts.append(&mut self.dispose(&slot, action, None)?);
         }
         Ok(facts)
@@ -198,12 +199,13 @@ impl Run<'_> {
         }
         let out = match seen {
             Some(hashed) if !hashed.racy && stat.same_but_ctime(&hashed.stat) => Hashed { stat, ..hashed.clone() },
-            _ => hash_path(self.root, slot)?,
+            _ => hash_slot(self.root, slot)?,
         };
-        if let (Verb::Conflict, Some(keep)) = (action.action, &action.keep) {
+        let known = is_known(&out, action.have.as_ref());
+        if let (Verb::Conflict, Some(keep)) = (action.action, action.keep.as_ref().filter(|_| known)) {
             return Ok(vec![self.keep(slot, keep, &action.path, &out)?]);
         }
-        if is_known(&out, action.have.as_ref()) {
+        if known {
             self.drop_displaced(slot, &action.path, &out)?;
             return Ok(Vec::new());
         }
@@ -217,6 +219,7 @@ impl Run<'_> {
         let needed = self.needs.get(from).is_some_and(|need| need.uses > 0 && need.sha1 == Some(out.sha1));
         if needed && out.stat.kind == Kind::File {
             let kept = self.staging.at(&format!("d-{}", out.sha1))?;
+            self.staging.note(&kept, from)?;
             self.set_aside.push(kept.clone());
             match self.root.rename_noreplace(slot, &kept) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
@@ -311,6 +314,7 @@ impl Run<'_> {
             if self.root.look(&out)?.is_some() {
                 self.root.unlink(&out)?;
             }
+            self.staging.note(&out, &source)?;
             self.rename_verified(&source, &out, &hashed)?;
             self.vacated.insert(source);
             self.set_aside.push(out.clone());

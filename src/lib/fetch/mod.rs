@@ -10,6 +10,7 @@ mod examine;
 mod folders;
 mod holders;
 mod install;
+mod journal;
 pub mod names;
 mod plan;
 mod recover;
@@ -31,7 +32,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Map;
 
-use crate::boxfs::{BoxRoot, Stat};
+use crate::boxfs::{BoxRoot, STAGING, Stat};
 use crate::cookie::Cookie;
 use crate::exit::Exit;
 use crate::hash::is_racy;
@@ -106,7 +107,9 @@ pub fn fetch<R: BufRead, W: Write>(
     for &offset in &plan.foreign {
         output.writer.put_raw(&plan.line(offset)?)?;
     }
-    if !plan.forward.is_empty() || !plan.removes.is_empty() {
+    // with nothing to do there may be something to put right
+    let left = SpacePath::from_relative(STAGING.as_bytes()).is_ok_and(|at| root.look(&at).is_ok_and(|s| s.is_some()));
+    if left || !plan.forward.is_empty() || !plan.removes.is_empty() {
         let staging = Staging::open(root)?;
         let sources = Sources::new(&box_name, options);
         let mut run = Run {
@@ -125,6 +128,8 @@ pub fn fetch<R: BufRead, W: Write>(
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
+            came_from: HashMap::new(),
+            failed_at: HashSet::new(),
             came: HashMap::new(),
             verified: Vec::new(),
             failed: Vec::new(),
@@ -160,8 +165,12 @@ struct Run<'a> {
     own_folder: Option<SpacePath>,
     /// What this run took out of its place for a later step.
     set_aside: Vec<SpacePath>,
-    /// What an interrupted exchange left in the staging folder, by the content that took its place.
-    displaced: HashMap<Sha1, Vec<SpacePath>>,
+    /// What an interrupted run took out of a path and left in the staging folder, by that path.
+    displaced: HashMap<SpacePath, Vec<SpacePath>>,
+    /// Where what it had set aside came from.
+    came_from: HashMap<SpacePath, SpacePath>,
+    /// Of these paths, those whose step failed.
+    failed_at: HashSet<SpacePath>,
     /// Of content that is staged: the number of its source, and how it came from another machine.
     came: HashMap<SpacePath, (usize, Option<&'static str>)>,
     /// Other boxes that were seen to hold a content, to be told.
@@ -185,6 +194,7 @@ struct Verified {
 }
 
 /// One thing that is now so at a path.
+#[derive(Clone)]
 struct Fact {
     path: SpacePath,
     attrs: Attrs,
@@ -216,13 +226,14 @@ impl Fact {
 
 impl<'a> Run<'a> {
     fn passes<W: Write>(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<W>) -> Result<()> {
-        self.recover()?;
+        self.recover(plan)?;
         let (mut folders, mut deferred) = (Vec::new(), Vec::new());
         self.forward(plan, &plan.forward, &mut folders, Some(&mut deferred), output)?;
         self.removes(plan, options, output)?;
         // a file that takes the place of a folder, which the removes have emptied
         self.forward(plan, &deferred, &mut folders, None, output)?;
         self.finish_folders(plan, &folders, output)?;
+        self.settle_rest(output)?;
         self.clean_up();
         Ok(())
     }
@@ -269,6 +280,9 @@ impl<'a> Run<'a> {
 
     /// Names a failure; the rest of the plan goes on.
     fn fail(&mut self, path: &SpacePath, cause: &anyhow::Error) {
+        if self.displaced.contains_key(path) {
+            self.failed_at.insert(path.clone());
+        }
         let (path, cause) = (path.spelled(), format!("{cause:#}"));
         self.failures += 1;
         self.report.failure(&path, &cause);

@@ -1,39 +1,81 @@
 //! What an interrupted run left in the staging folder, and what this one leaves.
+//!
+//! What came out of the box is never thrown away for its name alone: it goes back to its path where
+//! that is free, so that the plan does the step again with all its checks; else the step at that path
+//! decides; else it is kept under a conflict name beside it; and what cannot be explained stays, and is
+//! a failure until somebody has looked.
 
-use anyhow::Result;
+use std::collections::HashMap;
+use std::io::Write;
 
-use super::Run;
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::journal::is_slot;
+use super::names::numbered_name;
+use super::plan::Plan;
+use super::{Fact, Output, Run};
 use crate::boxfs::{BoxRoot, Kind};
-use crate::hash::hash_path;
+use crate::hash::{Hashed, hash_path};
 use crate::path::SpacePath;
-use crate::record::Sha1;
+use crate::record::{Mode, Sha1, Verb};
 
 impl Run<'_> {
     /// Sorts out what an interrupted run left in the staging folder.
-    pub(super) fn recover(&mut self) -> Result<()> {
-        for name in self.staging.names()? {
-            let path = self.staging.at(&name)?;
-            let (prefix, rest) = name.split_at_checked(2).unwrap_or(("", ""));
-            let sha1 = rest.get(..40).and_then(|hex| hex.parse::<Sha1>().ok());
-            match (prefix, sha1) {
-                ("x-" | "r-", Some(sha1)) => {
-                    let right = hash_path(self.root, &path).is_ok_and(|h| h.sha1 == sha1);
-                    match (prefix, right) {
-                        // verified before it was put there
-                        ("r-", true) => self.root.unlink(&path)?,
-                        ("x-", true) => self.back_in_line(&path, sha1)?,
-                        ("x-", false) if matches!(self.root.lstat(&path)?.kind, Kind::File | Kind::Symlink) => {
-                            self.displaced.entry(sha1).or_default().push(path);
-                        }
-                        _ => self.left(&path),
-                    }
-                }
-                ("l-", _) => self.root.unlink(&path)?,
-                _ if is_duplicate(&name) => self.root.unlink(&path)?,
-                _ => {}
+    pub(super) fn recover(&mut self, plan: &Plan) -> Result<()> {
+        let names = self.staging.names()?;
+        let noted = self.staging.noted()?;
+        // what waits to go in first: what came out may be put back in its stead
+        let (slots, ours): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_slot(name));
+        for name in ours {
+            if name.starts_with("l-") || is_duplicate(&name) {
+                self.root.unlink(&self.staging.at(&name)?)?;
+            }
+        }
+        for name in slots {
+            let slot = self.staging.at(&name)?;
+            if let Err(e) = self.recover_slot(plan, &name, &slot, &noted) {
+                self.fail(&slot, &e.context("left by an interrupted run"));
             }
         }
         Ok(())
+    }
+
+    fn recover_slot(&mut self, plan: &Plan, name: &str, slot: &SpacePath, noted: &HashMap<String, SpacePath>) -> Result<()> {
+        let noted = noted.get(name.strip_suffix("-out").unwrap_or(name)).cloned();
+        if name.starts_with("d-") {
+            // a later step may take it from here as well
+            if let Some(path) = noted {
+                self.came_from.insert(slot.clone(), path.clone());
+                let _ = self.put_back(slot, &path);
+            }
+            return Ok(());
+        }
+        let named = name.get(2..42).and_then(|hex| hex.parse::<Sha1>().ok());
+        let hashed = hash_slot(self.root, slot);
+        if let (true, Some(named), Ok(hashed)) = (name.starts_with("x-"), named, &hashed)
+            && hashed.sha1 == named
+        {
+            return self.back_in_line(slot, named);
+        }
+        let path = match (noted, &hashed) {
+            (Some(path), _) => path,
+            (None, Ok(hashed)) => explain(plan, name, named, hashed.sha1)?.context("of unknown origin")?,
+            (None, Err(e)) => bail!("of unknown origin: {e}"),
+        };
+        if !self.put_back(slot, &path)? {
+            self.displaced.entry(path).or_default().push(slot.clone());
+        }
+        Ok(())
+    }
+
+    /// Puts what came out of `path` back where nothing is there now. Returns whether it is.
+    fn put_back(&mut self, slot: &SpacePath, path: &SpacePath) -> Result<bool> {
+        self.check_paths(&[path])?;
+        if !self.root.look(path).is_ok_and(|there| there.is_none()) || self.root.rename_noreplace(slot, path).is_err() {
+            return Ok(false);
+        }
+        self.report.notice(&format!("{path}: put back after an interrupted run"));
+        Ok(true)
     }
 
     /// Content that was about to be exchanged, and was not.
@@ -48,37 +90,117 @@ impl Run<'_> {
         Ok(self.root.rename_noreplace(path, &content)?)
     }
 
+    /// Finds a place for what an interrupted run displaced, and no step of this one explained.
+    pub(super) fn settle_rest<W: Write>(&mut self, output: &mut Output<W>) -> Result<()> {
+        for (path, slots) in std::mem::take(&mut self.displaced) {
+            for slot in slots {
+                if self.failed_at.contains(&path) {
+                    self.report.notice(&format!("{path}: what was there is {slot}, until this succeeds"));
+                    continue;
+                }
+                self.settle_one(&slot, &path, output);
+            }
+        }
+        output.emit(self)?;
+        if self.failures == 0 {
+            // what was set aside for a step that never came
+            for (slot, path) in std::mem::take(&mut self.came_from) {
+                if self.root.look(&slot)?.is_some() && !self.set_aside.contains(&slot) && !self.is_in_place(&slot) {
+                    self.settle_one(&slot, &path, output);
+                }
+            }
+        }
+        output.emit(self)
+    }
+
+    fn settle_one<W: Write>(&mut self, slot: &SpacePath, path: &SpacePath, output: &mut Output<W>) {
+        match self.find_a_place(slot, path) {
+            Ok(Some(fact)) => output.finished(fact),
+            Ok(None) => {}
+            Err(e) => self.fail(slot, &e.context(format!("left by an interrupted run, was {path}"))),
+        }
+    }
+
+    fn find_a_place(&mut self, slot: &SpacePath, path: &SpacePath) -> Result<Option<Fact>> {
+        if self.put_back(slot, path)? {
+            return Ok(None);
+        }
+        let hashed = hash_slot(self.root, slot)?;
+        if let Ok(there) = hash_path(self.root, path)
+            && (there.stat.kind, there.sha1) == (hashed.stat.kind, hashed.sha1)
+        {
+            self.root.unlink(slot)?;
+            return Ok(None);
+        }
+        let name = numbered_name(path, hashed.stat.mtime, hashed.sha1, 0);
+        let fact = self.keep(slot, &name, path, &hashed)?;
+        self.report.notice(&format!("{path}: displaced by an interrupted run: kept as {}", fact.path));
+        Ok(Some(fact))
+    }
+
     /// Removes the staging folder when nothing is left in it. What failed half-way stays, to be resumed.
     pub(super) fn clean_up(&mut self) {
-        for path in self.displaced.values().flatten() {
-            self.report.notice(&format!("{path}: left by an interrupted run"));
-        }
         for name in self.staging.names().unwrap_or_default() {
             let Ok(path) = self.staging.at(&name) else { continue };
-            if let Some(hex) = name.strip_prefix("d-") {
-                self.drop_set_aside(&path, hex);
+            if name.starts_with("d-") {
+                self.drop_set_aside(&path);
             } else if name.starts_with("rsync-") {
                 remove_empty(self.root, &path);
             }
         }
+        self.staging.forget();
         // fails, as it should, where something is left
         let _ = self.root.rmdir(self.staging.folder());
     }
 
     /// Gives up what was set aside for a later step: in this run when all steps succeeded, of an earlier
     /// run when this one put the same content in its place.
-    fn drop_set_aside(&mut self, path: &SpacePath, hex: &str) {
-        let in_place = hex.parse().is_ok_and(|sha1: Sha1| self.have_at.contains_key(&sha1));
-        if in_place || (self.failures == 0 && self.set_aside.contains(path)) {
+    fn drop_set_aside(&mut self, path: &SpacePath) {
+        if self.is_in_place(path) || (self.failures == 0 && self.set_aside.contains(path)) {
             let _ = self.root.unlink(path);
+        } else if self.failures > 0 {
+            self.report.notice(&format!("{path}: waits for the next run"));
         } else {
-            self.left(path);
+            self.fail(path, &anyhow!("left by an interrupted run"));
         }
     }
 
-    fn left(&mut self, path: &SpacePath) {
-        self.report.notice(&format!("{path}: left by an interrupted run"));
+    /// Whether this run put the content that `d-<sha1>` names where it belongs.
+    fn is_in_place(&self, slot: &SpacePath) -> bool {
+        let hex = str::from_utf8(slot.name()).ok().and_then(|name| name.strip_prefix("d-"));
+        hex.and_then(|hex| hex.parse().ok()).is_some_and(|sha1: Sha1| self.have_at.contains_key(&sha1))
     }
+}
+
+/// The path that content came from, where that was not recorded: of a step that takes just that away,
+/// or else brings what took its place.
+fn explain(plan: &Plan, name: &str, named: Option<Sha1>, sha1: Sha1) -> Result<Option<SpacePath>> {
+    let mut likely = None;
+    for &step in plan.forward.iter().chain(&plan.removes) {
+        let action = plan.action(step)?;
+        let had = action.have.as_ref().map_or(action.sha1.filter(|_| action.action == Verb::Remove), |have| have.sha1);
+        let has = had == Some(sha1) && (action.action == Verb::Remove) == name.starts_with("r-");
+        let brings = name.starts_with("x-") && named.is_some() && action.sha1 == named && action.action != Verb::Remove;
+        match (has, brings) {
+            (true, true) => return Ok(Some(action.path)),
+            (true, false) if !name.starts_with("x-") => return Ok(Some(action.path)),
+            (true, false) | (false, true) => likely = likely.or(Some(action.path)),
+            (false, false) => {}
+        }
+    }
+    Ok(likely)
+}
+
+/// Hashes what is in the staging folder, though its mode may let nobody read it.
+pub(super) fn hash_slot(root: &BoxRoot, slot: &SpacePath) -> Result<Hashed> {
+    let stat = root.lstat(slot)?;
+    if stat.kind != Kind::File || stat.mode.0 & 0o400 != 0 {
+        return Ok(hash_path(root, slot)?);
+    }
+    root.chmod(slot, Mode(stat.mode.0 | 0o400))?;
+    let hashed = hash_path(root, slot);
+    root.chmod(slot, stat.mode)?;
+    Ok(Hashed { stat: root.lstat(slot)?, ..hashed? })
 }
 
 /// Whether a name is `<sha1>+N`.

@@ -62,7 +62,7 @@ impl Run<'_> {
 
     /// Takes a file out of its place, looks at it once more, and only then gives it up.
     fn unlink_verified(&mut self, action: &Action, hashed: &Hashed) -> Result<bool> {
-        let slot = self.staging.fresh("r-", hashed.sha1, '-')?;
+        let slot = self.staging.slot("r-", hashed.sha1, &action.path)?;
         self.root.rename_noreplace(&action.path, &slot)?;
         let out = self.root.lstat(&slot)?;
         let same = out.same_but_ctime(&hashed.stat) && (!hashed.racy || hash_path(self.root, &slot)?.sha1 == hashed.sha1);

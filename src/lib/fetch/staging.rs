@@ -7,13 +7,15 @@
 //! - `x-<sha1>-N`: where `<sha1>` changes places with what was there; afterwards the only copy of that.
 //! - `d-<sha1>`: what was displaced, verified, and is the source of a later step.
 //! - `r-<sha1>-N`: a copy about to be removed.
+//! - `k-<sha1>-N`: a file in whose place a folder is made.
+//! - `paths`: where the last four came from, see `journal.rs`.
 //! - `rsync-<box>`: what rsync left.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::boxfs::{BoxRoot, Kind};
 use crate::hash::{BLOCK, Hasher, hash_path, sha1_of};
@@ -39,8 +41,27 @@ pub(crate) trait Origin {
     }
 }
 
+/// The bytes could not be had from where they were to come from: another source may have them. Any
+/// other failure is this box's own.
+#[derive(Debug)]
+pub(super) struct SourceFailed(anyhow::Error);
+
+impl std::fmt::Display for SourceFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for SourceFailed {}
+
+fn source_failed(cause: impl Into<anyhow::Error>) -> anyhow::Error {
+    SourceFailed(cause.into()).into()
+}
+
 impl Origin for File {
     fn open_at(&mut self, offset: u64) -> Result<Box<dyn Read + '_>> {
+        #[cfg(test)]
+        super::tests::fault(offset)?;
         self.seek(SeekFrom::Start(offset))?;
         Ok(Box::new(self))
     }
@@ -85,6 +106,18 @@ impl<'a> Staging<'a> {
                 return Ok(path);
             }
         }
+    }
+
+    /// A name that nothing has yet, for what is about to come out of `path`.
+    pub(super) fn slot(&mut self, prefix: &str, sha1: Sha1, path: &SpacePath) -> io::Result<SpacePath> {
+        let slot = self.fresh(prefix, sha1, '-')?;
+        self.note(&slot, path)?;
+        Ok(slot)
+    }
+
+    /// Numbers up to this one are not to be used again.
+    pub(super) fn used_up(&mut self, number: u64) {
+        self.next = self.next.max(number);
     }
 
     /// Where content of this hash is to be staged: another name while the first waits for its turn.
@@ -208,29 +241,26 @@ fn copy(file: &mut File, kept: u64, size: u64, origin: &mut dyn Origin) -> Resul
         && let Some(source) = origin.file()
         && rustix::fs::ioctl_ficlone(&*file, source).is_ok()
     {
-        return Ok(pump(file, None, size.saturating_add(1))?.0);
+        // the blocks are the source's: what cannot be read is its fault
+        return Ok(pump_into(Hasher::default(), file, None, size.saturating_add(1))?.0.finish());
     }
     file.rewind()?;
     let (mut hasher, mut total) = pump_into(Hasher::default(), file, None, kept)?;
     if total < size {
-        let mut reader = origin.open_at(total)?;
+        let mut reader = origin.open_at(total).map_err(source_failed)?;
         // one byte more than there should be tells a file that has grown
         let (h, more) = pump_into(hasher, &mut reader, Some(file), (size - total).saturating_add(1))?;
         (hasher, total) = (h, total + more);
         if total < size {
-            bail!("ended after {total} of {size} bytes");
+            return Err(source_failed(anyhow!("ended after {total} of {size} bytes")));
         }
     }
     Ok(hasher.finish())
 }
 
-fn pump(reader: &mut dyn Read, writer: Option<&mut File>, limit: u64) -> io::Result<(Sha1, u64)> {
-    let (hasher, total) = pump_into(Hasher::default(), reader, writer, limit)?;
-    Ok((hasher.finish(), total))
-}
-
-/// Hashes up to `limit` bytes, and writes them where there is a writer.
-fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut File>, limit: u64) -> io::Result<(Hasher, u64)> {
+/// Hashes up to `limit` bytes, and writes them where there is a writer. What cannot be read is
+/// [`SourceFailed`], what cannot be written is not.
+fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut File>, limit: u64) -> Result<(Hasher, u64)> {
     let mut buffer = vec![0; BLOCK];
     let mut total = 0;
     while total < limit {
@@ -238,7 +268,7 @@ fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut 
         let read = match reader.read(&mut buffer[..room]) {
             Ok(0) => break,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
+            read => read.map_err(source_failed)?,
         };
         hasher.update(&buffer[..read]);
         if let Some(file) = &mut writer {

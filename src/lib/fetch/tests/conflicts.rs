@@ -98,11 +98,17 @@ fn kinds_may_change() {
     assert!(w.at("here/a").is_dir());
     fs::remove_dir(w.at("here/a")).unwrap();
     w.write("here/a", "an edit");
-    w.run(&[to_dir]).well();
-    let mut kept = fs::read_dir(w.at("here")).unwrap().map(|e| e.unwrap().path());
-    let kept = kept.find(|p| p.to_string_lossy().contains("/a.conflict-")).unwrap();
-    assert!(w.at("here/a").is_dir());
-    assert_eq!(fs::read(kept).unwrap(), b"an edit");
+    let name = kept(&w, "an edit");
+    assert_eq!(
+        w.run(std::slice::from_ref(&to_dir)).well().told(),
+        ["replace /a".to_owned(), format!("{name} present"), "/a present".to_owned()]
+    );
+    assert_eq!(w.read(&format!("here{name}")).as_deref(), Some("an edit"));
+    // what the user deleted and did not commit is left alone
+    fs::remove_dir(w.at("here/a")).unwrap();
+    let ran = w.run(&[to_dir]).well();
+    assert_eq!((ran.told().len(), w.at("here/a").exists()), (0, false));
+    assert_eq!(ran.report.notices, ["/a: deleted here and not committed: left alone"]);
 }
 
 #[test]

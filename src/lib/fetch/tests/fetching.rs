@@ -81,6 +81,42 @@ fn the_next_source_is_tried_and_a_wrong_box_gets_no_read() {
 }
 
 #[test]
+fn a_source_that_fails_while_it_is_read_is_not_the_last() {
+    let w = World::new();
+    w.write("there/a", "hello");
+    w.write("third/x", "hello");
+    let from = json!([
+        {"box":"there","url":w.at("there").to_str().unwrap(),"path":"/a"},
+        {"box":"third","url":w.at("third").to_str().unwrap(),"path":"/x"},
+    ]);
+    FAULTS.set(1);
+    let ran = w.run(&[w.action("fetch", "/a", "hello", json!({"from":from}))]).well();
+    assert_eq!(ran.report.notices, ["/a: in box there: Input/output error"]);
+    // its own copy may fail as well
+    FAULTS.set(1);
+    let ran = w.run(&[w.action("copy", "/b", "hello", json!({"from":from,"source":"/a"}))]).well();
+    assert_eq!(ran.report.notices, ["/a: Input/output error"]);
+    FAULTS.set(2);
+    let ran = w.run(&[w.action("fetch", "/c", "hello", json!({"from":from}))]);
+    assert_eq!(ran.failure(), "/c: could not be had from there, third");
+}
+
+#[test]
+fn only_a_failing_source_is_passed_over() {
+    let w = World::new();
+    w.write("there/a", "hel");
+    let action: Action = serde_json::from_value(w.action("fetch", "/a", "hello", json!({}))).unwrap();
+    w.with_run(|run| {
+        let mut file = fs::File::open(w.at("there/a")).unwrap();
+        let short = run.staging.fill(&action, &mut file).unwrap_err();
+        assert!(short.is::<super::super::staging::SourceFailed>() && short.to_string().contains("ended after 3 of 5"));
+        fs::remove_dir_all(w.at("here/.ltr-tmp")).unwrap();
+        let own = run.staging.fill(&action, &mut file).unwrap_err();
+        assert!(!own.is::<super::super::staging::SourceFailed>());
+    });
+}
+
+#[test]
 fn what_is_there_already_is_adopted() {
     let w = World::new();
     w.write("here/a", "hello");

@@ -20,6 +20,19 @@ use crate::stamp::Stamp;
 
 pub(super) const OLD: i64 = 1_295_303_519;
 
+thread_local! {
+    /// How many of the next reads of a source fail.
+    pub(super) static FAULTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Stands for a disk that fails while it is read.
+pub(super) fn fault(_offset: u64) -> Result<()> {
+    let left = FAULTS.get();
+    FAULTS.set(left.saturating_sub(1));
+    anyhow::ensure!(left == 0, "Input/output error");
+    Ok(())
+}
+
 /// Two boxes, `here` and `there`, side by side.
 pub(super) struct World {
     dir: tempfile::TempDir,
@@ -161,6 +174,8 @@ impl World {
             own_folder: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
+            came_from: HashMap::new(),
+            failed_at: HashSet::new(),
             came: HashMap::new(),
             verified: Vec::new(),
             failed: Vec::new(),
