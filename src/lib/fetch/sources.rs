@@ -118,7 +118,7 @@ impl<'a> Sources<'a> {
 }
 
 /// Opens the folder of a box, and makes sure that it is that box.
-pub(super) fn open_box(folder: &Path, box_name: &str) -> Result<BoxRoot> {
+pub(crate) fn open_box(folder: &Path, box_name: &str) -> Result<BoxRoot> {
     let root = BoxRoot::open(folder).with_context(|| format!("{}", folder.display()))?;
     let cookie = Cookie::read(&root)?;
     ensure!(cookie.box_name == box_name, "at {} is the box {}", folder.display(), cookie.box_name);

@@ -224,7 +224,7 @@ fn copy(file: &mut File, kept: u64, size: u64, origin: &mut dyn Origin) -> Resul
     Ok(hasher.finish())
 }
 
-fn pump(reader: &mut dyn Read, writer: Option<&mut File>, limit: u64) -> io::Result<(Sha1, u64)> {
+pub(crate) fn pump(reader: &mut dyn Read, writer: Option<&mut File>, limit: u64) -> io::Result<(Sha1, u64)> {
     let (hasher, total) = pump_into(Hasher::default(), reader, writer, limit)?;
     Ok((hasher.finish(), total))
 }
