@@ -141,3 +141,22 @@ fn a_kill_at_any_instant_leaves_what_the_same_plan_completes() {
         assert_eq!(fs::read_to_string(here.join(format!("{number:02}"))).unwrap(), format!("new {number}").repeat(5000));
     }
 }
+
+#[test]
+fn who_moves_files_says_when_nobody_hears_of_it() {
+    let dir = boxes();
+    fs::write(dir.path().join("there/a"), "hello").unwrap();
+    let plan = stream(&[action(dir.path(), "fetch", "/a", "hello", None)]);
+    let mut command = Command::new(FETCH);
+    command.arg("--root").arg(dir.path().join("here"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(plan.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("nobody reads it any more"), "{stderr}");
+    // the same plan tells it to the next reader
+    let again = run(Command::new(FETCH).arg("--root").arg(dir.path().join("here")), &plan);
+    assert!(String::from_utf8(again.stdout).unwrap().contains("\"done\""));
+}

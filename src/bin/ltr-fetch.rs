@@ -12,6 +12,7 @@ use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
 use litter::fetch::{Me, Options, fetch};
 use litter::index::sqlite::{Access, now_ms};
+use litter::report::Report as _;
 use litter::sync::sink::uuid;
 use litter::{lock, ltrbox};
 
@@ -63,5 +64,12 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     };
     let mut clock = index.clock()?;
     let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };
-    fetch(&root, cli::stdin(), cli::stdout(), cli::spool()?, &mut me, &options, report)
+    match fetch(&root, cli::stdin(), cli::stdout(), cli::spool()?, &mut me, &options, report) {
+        // elsewhere a quiet end; here files may have moved that nobody writes down
+        Err(error) if cli::is_broken_pipe(&error) => {
+            report.failure("output", "nobody reads it any more: the index may not know of what was done; pull again");
+            Ok(Exit::Part)
+        }
+        other => other,
+    }
 }

@@ -42,6 +42,7 @@ pub mod commit;
 
 pub mod plan;
 
+pub mod cat;
 pub mod fetch;
 
 pub mod create;

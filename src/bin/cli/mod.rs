@@ -52,7 +52,8 @@ fn completions<A: CommandFactory>(program: &str, shell: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn is_broken_pipe(error: &Error) -> bool {
+/// Whether the reader of stdout has gone.
+pub fn is_broken_pipe(error: &Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
             || cause.downcast_ref::<serde_json::Error>().is_some_and(|e| e.io_error_kind() == Some(io::ErrorKind::BrokenPipe))

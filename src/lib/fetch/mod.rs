@@ -15,9 +15,9 @@ pub mod names;
 mod plan;
 mod recover;
 mod remove;
-mod sources;
+pub(crate) mod sources;
 pub(crate) mod ssh;
-mod staging;
+pub(crate) mod staging;
 #[cfg(test)]
 mod tests;
 mod transfer;

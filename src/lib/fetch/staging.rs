@@ -258,6 +258,12 @@ fn copy(file: &mut File, kept: u64, size: u64, origin: &mut dyn Origin) -> Resul
     Ok(hasher.finish())
 }
 
+/// Copies and hashes up to `limit` bytes.
+pub(crate) fn pump(reader: &mut dyn Read, writer: Option<&mut File>, limit: u64) -> Result<(Sha1, u64)> {
+    let (hasher, total) = pump_into(Hasher::default(), reader, writer, limit)?;
+    Ok((hasher.finish(), total))
+}
+
 /// Hashes up to `limit` bytes, and writes them where there is a writer. What cannot be read is
 /// [`SourceFailed`], what cannot be written is not.
 fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut File>, limit: u64) -> Result<(Hasher, u64)> {
