@@ -224,6 +224,10 @@ impl<W: Write> Planner<'_, W> {
             action.from = self.keepers(group, own)?;
         } else {
             action.purged = true;
+            if own.ftype != Ftype::Dir {
+                // nobody is owed a copy; but whether this is the last one is to be told
+                action.from = self.keepers(own)?;
+            }
         }
         self.writer.put(&action)
     }

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::batch::{Content, Slot};
 use super::examine::{Seen, is_known};
@@ -11,7 +11,7 @@ use super::names::numbered_name;
 use super::recover::hash_slot;
 use super::staging::set_attributes;
 use super::{Fact, Run};
-use crate::boxfs::Kind;
+use crate::boxfs::{Kind, Stat};
 use crate::hash::{Hashed, hash_path};
 use crate::path::{SpacePath, escape};
 use crate::record::{Action, Attrs, Ftype, Verb};
@@ -153,7 +153,7 @@ impl Run<'_> {
 
     /// What is to be recorded when a step's content is in its place.
     fn arrived(&mut self, action: &Action) -> Result<Vec<Fact>> {
-        set_attributes(self.root, &action.path, action)?;
+        let refused = set_attributes(self.root, &action.path, action)?;
         let mut facts = self.settle_displaced(action)?;
         let stat = self.root.lstat(&action.path)?;
         if let (Verb::Move, Some(source)) = (action.action, &action.source)
@@ -162,9 +162,24 @@ impl Run<'_> {
         {
             facts.push(left_behind(action, source));
         }
-        facts.push(Fact::of(action, Some(stat)));
+        facts.push(self.as_it_is(action, stat, refused));
         self.used(action);
         Ok(facts)
+    }
+
+    /// What is to be recorded of a step's path: with the mode that it has, where that is not the one it
+    /// should have, or the difference would look like an edit of this box.
+    pub(super) fn as_it_is(&mut self, action: &Action, stat: Stat, refused: bool) -> Fact {
+        let mut fact = Fact::of(action, Some(stat));
+        let modes = action.ftype != Ftype::Symlink && self.root.traits().is_none_or(|traits| traits.modes);
+        if modes && stat.mode != action.mode {
+            fact.attrs.mode = stat.mode;
+            if refused {
+                let (is, wanted) = (stat.mode.0, action.mode.0);
+                self.fail(&action.path, &anyhow!("may not be given the mode {wanted:04o}: it has {is:04o}"));
+            }
+        }
+        fact
     }
 
     /// Decides what becomes of what an interrupted run displaced for this step, and did not look at.

@@ -101,7 +101,10 @@ pub fn fetch<R: BufRead, W: Write>(
     let mut plan = Plan::load(root, &box_name, input, spool)?;
     plan.guard(root, options)?;
     let mut output = Output { writer: Writer::new(output), queue: Vec::new(), touched: Instant::now() };
-    for error in &plan.errors {
+    for bad in &plan.bad {
+        report.failure(&bad.path, &bad.error);
+    }
+    for error in plan.errors.iter().chain(&plan.bad) {
         output.writer.put_error(error)?;
     }
     for &offset in &plan.foreign {
@@ -133,7 +136,7 @@ pub fn fetch<R: BufRead, W: Write>(
             came: HashMap::new(),
             verified: Vec::new(),
             failed: Vec::new(),
-            failures: 0,
+            failures: plan.bad.len() as u64,
             bytes_done: 0,
             bytes_total: plan.bytes,
         };

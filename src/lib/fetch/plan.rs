@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) bytes: u64,
     /// What the planner could not read; passed on.
     pub(super) errors: Vec<ErrorRecord>,
+    /// Actions that are not carried out, whatever the others are.
+    pub(super) bad: Vec<ErrorRecord>,
     files_removed: u64,
     last_copies: u64,
 }
@@ -54,6 +56,7 @@ impl Plan {
             needs: HashMap::new(),
             bytes: 0,
             errors: Vec::new(),
+            bad: Vec::new(),
             files_removed: 0,
             last_copies: 0,
         };
@@ -63,8 +66,13 @@ impl Plan {
         while let Some(line) = input.next_line()? {
             match line {
                 Line::Record { kind, json } if kind == "action" => {
-                    let action: Action = serde_json::from_slice(json).context("not an action")?;
-                    check(&action, box_name).with_context(|| format!("{}", action.path))?;
+                    let action = match read(json, box_name)? {
+                        Ok(action) => action,
+                        Err(bad) => {
+                            plan.bad.push(bad);
+                            continue;
+                        }
+                    };
                     writer.write_all(json)?;
                     writer.write_all(b"\n")?;
                     plan.count(root, &action, offset);
@@ -114,7 +122,10 @@ impl Plan {
     pub(super) fn guard(&self, root: &BoxRoot, options: &Options<'_>) -> Result<()> {
         let (files, last) = (self.files_removed, self.last_copies);
         if !options.gone_ok && files > MANY && files > options.total_files / 2 {
-            bail!("would remove {files} of {} files, {last} of them last copies: nothing done", options.total_files);
+            bail!(
+                "would remove {files} of {} files, {last} of them last copies: nothing done; `--gone-ok` does it",
+                options.total_files
+            );
         }
         let free = root.free()?;
         if self.bytes > 0 && self.bytes > free.saturating_sub(options.reserve) {
@@ -151,11 +162,25 @@ fn to_come(root: &BoxRoot, action: &Action) -> u64 {
     action.size.saturating_sub(staged)
 }
 
-/// Refuses what is not for this box, or touches what is ltr's own.
-fn check(action: &Action, box_name: &str) -> Result<()> {
+/// Reads an action. One that is bad, as a hostile entry may make it, is an error of its path alone.
+///
+/// # Errors
+/// It is damaged, or for another box: then nor are the others to be trusted.
+fn read(json: &[u8], box_name: &str) -> Result<Result<Action, ErrorRecord>> {
+    let value: serde_json::Value = serde_json::from_slice(json).context("not an action")?;
+    let field = |name: &str| value.get(name).and_then(|v| v.as_str());
+    let path = field("path").unwrap_or("(no path)").to_owned();
+    let meant = field("box").unwrap_or_default();
+    ensure!(meant == box_name, "{path}: an action for the box {meant}, and this is {box_name}");
+    let action = serde_json::from_slice::<Action>(json).map_err(anyhow::Error::from);
+    let checked = action.and_then(|action| check(&action).map(|()| action));
+    Ok(checked.map_err(|e| ErrorRecord { path, error: format!("not carried out: {e:#}") }))
+}
+
+/// Refuses what touches what is ltr's own.
+fn check(action: &Action) -> Result<()> {
     action.check()?;
     ensure!(action.kind == ActionTag::Action, "already done");
-    ensure!(action.box_name == box_name, "an action for the box {}, and this is {box_name}", action.box_name);
     for path in [Some(&action.path), action.source.as_ref(), action.keep.as_ref()].into_iter().flatten() {
         ensure!(!is_own(path) && !path.is_root(), "{path} is not for actions");
     }

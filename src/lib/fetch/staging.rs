@@ -285,19 +285,27 @@ fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut 
     Ok((hasher, total))
 }
 
-/// Sets mode and mtime where they are not right already. A file system without modes (FAT refuses
-/// with `EPERM`) cannot express them, which is no failure.
-pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) -> io::Result<()> {
+/// Sets mode and mtime where they are not right already. Returns whether the mode was refused: a file
+/// system without modes (FAT refuses with `EPERM`) cannot express it, which is no failure there.
+pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) -> io::Result<bool> {
     let stat = root.lstat(path)?;
-    if action.ftype != Ftype::Symlink
-        && stat.mode != action.mode
-        && let Err(e) = root.chmod(path, action.mode)
-        && !matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
-    {
-        return Err(e);
+    let mut refused = false;
+    if action.ftype != Ftype::Symlink && stat.mode != action.mode {
+        match chmod(root, path, action.mode) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => refused = true,
+            done => done?,
+        }
     }
     if (stat.mtime, stat.mtime_nsec) != (action.mtime, action.mtime_nsec) {
         root.set_mtime(path, action.mtime, action.mtime_nsec)?;
     }
-    Ok(())
+    Ok(refused)
+}
+
+fn chmod(root: &BoxRoot, path: &SpacePath, mode: Mode) -> io::Result<()> {
+    #[cfg(test)]
+    if super::tests::NO_CHMOD.get() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    root.chmod(path, mode)
 }

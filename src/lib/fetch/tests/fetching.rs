@@ -33,27 +33,57 @@ fn nothing_is_touched_unless_the_plan_is_whole_and_ours() {
     let w = World::new();
     w.write("there/a", "hello");
     let good = w.action("fetch", "/a", "hello", json!({}));
+    let mut foreign = good.clone();
+    foreign["box"] = json!("there");
+    assert!(w.run(&[good.clone(), foreign]).exit.unwrap_err().contains("an action for the box there"));
+    assert!(w.run_text(&format!("{good}\n")).exit.unwrap_err().contains("cut short"));
+    assert_eq!(w.files(), [""; 0]);
+    let mut done = good.clone();
+    done["type"] = json!("done");
+    w.run(&[good, done]).well();
+}
+
+#[test]
+fn a_bad_action_fails_alone() {
     for (field, bad) in [
-        ("box", json!("there")),
         ("path", json!("/.ltr")),
         ("path", json!("/d/.LTR/x")),
         ("path", json!("/../a")),
         ("path", json!("/")),
+        ("path", Value::Null),
         ("source", json!("/.ltr")),
-        ("type", json!("done")),
         ("sha1", Value::Null),
         ("ftype", json!("dir")),
+        ("action", json!("explode")),
     ] {
-        let mut action = good.clone();
+        let w = World::new();
+        w.write("there/a", "hello");
+        let mut action = w.action("fetch", "/b", "hello", json!({}));
         action[field] = bad.clone();
-        let ran = w.run(&[good.clone(), action]);
-        let passed_by = field == "type";
-        assert_eq!(ran.exit.is_ok(), passed_by, "{field} {bad}");
-        assert_eq!(w.read("here/a").is_some(), passed_by);
-        let _ = fs::remove_file(w.at("here/a"));
+        let ran = w.run(&[action, w.action("fetch", "/a", "hello", json!({}))]);
+        let path = if field == "path" { bad.as_str().unwrap_or("(no path)") } else { "/b" };
+        assert!(ran.failure().starts_with(&format!("{path}: not carried out: ")), "{}", ran.failure());
+        let told = ran.lines.iter().find(|l| l["type"] == "error").unwrap();
+        assert_eq!(told["path"], path);
+        assert_eq!(w.files(), ["a"], "{field} {bad}");
     }
-    assert!(w.run_text(&format!("{good}\n")).exit.unwrap_err().contains("cut short"));
-    assert_eq!(w.files(), [""; 0]);
+}
+
+#[test]
+fn a_mode_that_is_refused_is_not_recorded() {
+    let w = World::new();
+    w.write("there/a", "hello");
+    fs::create_dir(w.at("here/d")).unwrap();
+    fs::set_permissions(w.at("here/d"), fs::Permissions::from_mode(0o700)).unwrap();
+    let mkdir = json!({"type":"action","action":"mkdir","box":"here","path":"/d","ftype":"dir","mode":"0550","mtime":OLD,
+        "version":{"1f2e3d4c":1}});
+    NO_CHMOD.set(true);
+    let ran = w.run(&[w.action("fetch", "/a", "hello", json!({})), mkdir]);
+    NO_CHMOD.set(false);
+    assert_eq!(ran.exit, Ok(Exit::Part));
+    let failures: Vec<String> = ran.report.failures.iter().map(|f| format!("{}: {}", f.0, f.1)).collect();
+    assert_eq!(failures, ["/a: may not be given the mode 0640: it has 0600", "/d: may not be given the mode 0550: it has 0700",]);
+    assert_eq!((&ran.entry("/a")["mode"], &ran.entry("/d")["mode"]), (&json!("0600"), &json!("0700")));
 }
 
 #[test]

@@ -25,6 +25,11 @@ thread_local! {
     pub(super) static FAULTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
+thread_local! {
+    /// Whether modes are refused.
+    pub(super) static NO_CHMOD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Stands for a disk that fails while it is read.
 pub(super) fn fault(_offset: u64) -> Result<()> {
     let left = FAULTS.get();

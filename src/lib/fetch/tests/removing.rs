@@ -108,7 +108,10 @@ fn most_of_a_box_goes_only_when_told_to() {
     let plan: Vec<_> = paths.iter().map(|p| remove(&w, p, p, json!({"purged":true,"from":[]}))).collect();
     w.total_files = 41;
     let error = w.run(&plan).exit.unwrap_err();
-    assert_eq!(error, "would remove 21 of 41 files, 21 of them last copies: nothing done");
+    assert_eq!(error, "would remove 21 of 41 files, 21 of them last copies: nothing done; `--gone-ok` does it");
+    let mut with_holders = plan.clone();
+    with_holders[0]["from"] = w.action("fetch", "/10", "/10", json!({}))["from"].clone();
+    assert!(w.run(&with_holders).exit.unwrap_err().contains("20 of them last copies"), "a purge may leave others");
     assert_eq!(w.files().len(), 21);
     w.gone_ok = true;
     w.run(&plan).well();
