@@ -160,7 +160,13 @@ fn paths_outside_the_box() {
             &["-n", "commit"],
         ] {
             let ran = s.ltr("a", [args, &[path]].concat());
-            assert!(matches!(ran.status, 2 | 3) && !ran.err.is_empty(), "{args:?} {path:?}: {} {}{}", ran.status, ran.out, ran.err);
+            assert!(
+                matches!(ran.status, 2 | 3) && !ran.err.is_empty(),
+                "{args:?} {path:?}: {} {}{}",
+                ran.status,
+                ran.out,
+                ran.err
+            );
         }
         s.ltr("a", ["diff", path, "a", "b"]).fails(if path.is_empty() { 0 } else { 3 }, "");
     }
@@ -190,7 +196,9 @@ fn what_may_not_be_read_or_written() {
     assert!(!ran.out.contains("D  /secret/x") && !ran.out.contains("L  /secret/x"), "{}", ran.out);
     ran.fails(1, "secret");
     s.ltr("a", ["ls"]).ok();
-    for args in [vec!["commit"], vec!["pull"], vec!["rm", "three"], vec!["mark", "--skip", "three"], vec!["set", "a.policy", "ondemand"]] {
+    for args in
+        [vec!["commit"], vec!["pull"], vec!["rm", "three"], vec!["mark", "--skip", "three"], vec!["set", "a.policy", "ondemand"]]
+    {
         let ran = s.ltr("a", &args);
         assert!(ran.status == 3 && !ran.err.is_empty(), "{args:?}: {} {}{}", ran.status, ran.out, ran.err);
     }
@@ -238,7 +246,9 @@ fn a_closed_pipe_is_quiet() {
     // whoever looks at the first lines has committed everything all the same
     assert_eq!(s.sh("a", "ltr commit | head -n 1").ok().lines().count(), 1);
     assert_eq!(s.ltr("a", [""; 0]).ok(), "");
-    for command in ["ltr ls -R", "ltr ls --csv -R", "ltr ls --json -R", "ltr -n -C ../b pull", "ltr-index-get", "ltr-scan", "ltr show"] {
+    for command in
+        ["ltr ls -R", "ltr ls --csv -R", "ltr ls --json -R", "ltr -n -C ../b pull", "ltr-index-get", "ltr-scan", "ltr show"]
+    {
         let ran = s.sh("a", &format!("{command} | head -n 1"));
         assert_eq!(ran.ok().lines().count(), 1, "{command}");
     }

@@ -226,7 +226,7 @@ impl<W: Write> Planner<'_, W> {
             action.purged = true;
             if own.ftype != Ftype::Dir {
                 // nobody is owed a copy; but whether this is the last one is to be told
-                action.from = self.keepers(own)?;
+                action.from = self.keepers(group, own)?;
             }
         }
         self.writer.put(&action)

@@ -215,7 +215,9 @@ impl Shell {
             let text = match meta.file_type() {
                 kind if kind.is_symlink() => format!("-> {}", fs::read_link(&file).unwrap().display()),
                 kind if kind.is_dir() => format!("dir {:o}", meta.mode()),
-                _ => format!("{:o} {}.{:09} {}", meta.mode(), meta.mtime(), meta.mtime_nsec(), sha1_of(&fs::read(&file).unwrap())),
+                _ => {
+                    format!("{:o} {}.{:09} {}", meta.mode(), meta.mtime(), meta.mtime_nsec(), sha1_of(&fs::read(&file).unwrap()))
+                }
             };
             found.insert(name, text);
         });
