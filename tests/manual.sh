@@ -13,7 +13,7 @@ fail () {
 	failures=$((failures + 1))
 }
 
-# ssh to the machine maytag, which is the folder $SCENE/maytag and has no rsync.
+# ssh to the machine maytag, which is the folder $SCENE/maytag and has neither rsync nor sftp.
 fake_ssh () {
 	cat <<-'END'
 	#!/bin/sh
@@ -40,6 +40,10 @@ fake_ssh () {
 	rsync*)
 		echo 'sh: rsync: not found' >&2
 		exit 127
+		;;
+	sftp)
+		echo 'subsystem request failed on channel 0' >&2
+		exit 255
 		;;
 	esac
 	exec sh -c "$(printf '%s\n' "$*" | sed -e "s,/home/thomas,$SCENE/maytag,g")"

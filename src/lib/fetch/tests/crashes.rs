@@ -286,7 +286,7 @@ fn what_was_displaced_and_no_step_asks_for_is_kept() {
     staged(&w, &slot, "D");
     noted(&w, &[(&slot, "/a")]);
     w.write("here/a", "W");
-    fs::set_permissions(w.at("here/.ltr-tmp").join(&slot), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(w.at("here/.ltr-tmp").join(&slot), fs::Permissions::from_mode(0o0)).unwrap();
     entry_of(&w.run(&[]).well(), "D");
     // the step at its path fails: it waits
     let w = World::new();
