@@ -78,6 +78,16 @@ fn a_pull_that_is_killed_is_completed() {
         let group = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
         child.wait().unwrap();
+        let root = litter::boxfs::BoxRoot::open(&far.at("here")).unwrap();
+        // which die one by one, and the lock goes with the last
+        let gone = || litter::lock::take(&root).is_ok();
+        assert!(
+            (0..500).any(|_| gone() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }),
+            "the lock is held"
+        );
         assert!(wire.reached() && !far.at("here/large").exists());
         completes(&far, &wire);
     }
