@@ -5,18 +5,20 @@
 mod far;
 #[path = "common/sshd.rs"]
 mod sshd;
+#[path = "common/wire.rs"]
+mod wire;
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use far::{Alone as _, Far, Kit};
+use far::{ALL, Far, Kit};
+use wire::{Then, Wire};
 
 const SIZE: usize = 3_000_000;
-/// An ssh whose line is cut after some bytes: dd passes them on at once, which head does not.
-const HALF: &str = "dd bs=4096 count=400 2>/dev/null";
-/// All but the transfer of files.
-const WHOLE: &str = "case \"$*\" in *ltr-*|*.ltr*) exec SSH \"$@\";; esac";
+/// With rsync, with sftp, with neither.
+const KITS: [Kit; 3] = [ALL, Kit { rsync: false, ..ALL }, Kit { rsync: false, sftp: false, ..ALL }];
 
 /// Bytes that no program can make fewer.
 fn noise() -> Vec<u8> {
@@ -30,60 +32,63 @@ fn noise() -> Vec<u8> {
     (0..SIZE / 8).flat_map(|_| next()).collect()
 }
 
-fn large(kit: Kit) -> Option<Far> {
-    let far = Far::new(kit)?;
+/// A large file there, and a wire that carries half of it.
+fn large(kit: Kit, then: Then) -> Option<(Far, Wire)> {
+    let mut far = Far::new(kit)?;
     fs::write(far.at("there/large"), noise()).unwrap();
     far.commit(&[(b"small", "alpha")]);
-    Some(far)
+    let wire = Wire::to(far.sshd.port());
+    far.ssh = format!("{} -p {}", far.ssh, wire.port);
+    wire.limit(1_500_000, then);
+    Some((far, wire))
 }
 
 /// Pulls again, and makes sure that the second half alone came.
-fn completes(mut far: Far) {
-    far.ssh_is(&format!("SSH \"$@\" | tee -a '{}'", far.dir.path().join("bytes").display()));
+fn completes(far: &Far, wire: &Wire) {
+    wire.limit(u64::MAX, Then::Cut);
     let said = far.ltr("here", &["pull", "there"]).well();
     assert!(far.tree("here") == far.tree("there"), "{}{}", said.out, said.err);
-    let came = fs::metadata(far.dir.path().join("bytes")).unwrap().len();
-    assert!(came < 2_500_000, "{came} bytes came");
+    assert!(wire.came() < 2_000_000, "{} bytes came", wire.came());
     assert!(!far.at("here/.ltr-tmp").exists());
     assert_eq!(far.ltr("here", &["status"]).well().out, "");
 }
 
 #[test]
 fn a_large_file_is_resumed_and_not_restarted() {
-    for (rsync, sftp) in [(true, true), (false, true), (false, false)] {
-        let Some(mut far) = large(Kit { rsync, sftp, ltr: true }) else { return };
-        far.ssh_is(&format!("{WHOLE}\nSSH \"$@\" | {HALF}\nexit 255"));
+    for kit in KITS {
+        let Some((far, wire)) = large(kit, Then::Cut) else { return };
         let said = far.ltr("here", &["pull", "there"]).failed(1, "/large: could not be had from there");
-        assert!(!far.at("here/large").exists() && !said.out.contains("/here/large"), "{}", said.out);
-        completes(far);
+        assert!(wire.reached() && !far.at("here/large").exists() && !said.out.contains("/here/large"), "{}", said.out);
+        completes(&far, &wire);
     }
 }
 
 #[test]
 fn a_pull_that_is_killed_is_completed() {
-    for (rsync, sftp) in [(true, true), (false, true), (false, false)] {
-        let Some(mut far) = large(Kit { rsync, sftp, ltr: true }) else { return };
-        // an ssh that stops in the middle, and tells its process
-        let pid = far.dir.path().join("pid");
-        let slow = format!("({HALF}; echo >'{}'; exec sleep 8)", pid.display());
-        far.ssh_is(&format!("{WHOLE}\nSSH \"$@\" | {slow}"));
-        let child = far
-            .porcelain("here", &["pull", "there"])
-            .process_group_zero()
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        for _ in 0..1500 {
-            if pid.exists() {
-                break;
-            }
+    for kit in KITS {
+        let Some((far, wire)) = large(kit, Then::Silence) else { return };
+        let mut pull = far.porcelain("here", &["pull", "there"]);
+        let mut child = pull.process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while !wire.reached() && start.elapsed() < Duration::from_secs(15) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(pid.exists(), "the transfer began");
         std::thread::sleep(Duration::from_millis(300));
-        far::kill_group(child);
-        assert!(!far.at("here/large").exists());
-        completes(far);
+        // the command and all that it started, at once
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        child.wait().unwrap();
+        let root = litter::boxfs::BoxRoot::open(&far.at("here")).unwrap();
+        // which die one by one, and the lock goes with the last
+        let gone = || litter::lock::take(&root).is_ok();
+        assert!(
+            (0..500).any(|_| gone() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }),
+            "the lock is held"
+        );
+        assert!(wire.reached() && !far.at("here/large").exists());
+        completes(&far, &wire);
     }
 }

@@ -5,7 +5,7 @@
 #![allow(missing_docs, reason = "helpers of tests")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -135,14 +135,6 @@ impl Far {
         found.sort();
         found
     }
-
-    /// Gives `here` an ssh that runs `script`, in which `SSH` is the real one.
-    pub fn ssh_is(&mut self, script: &str) {
-        let file = self.at("ssh");
-        fs::write(&file, format!("#!/bin/sh\n{}\n", script.replace("SSH", &self.sshd.ssh()))).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        self.ssh = shlex::try_quote(file.to_str().unwrap()).unwrap().into_owned();
-    }
 }
 
 fn user() -> String {
@@ -184,22 +176,4 @@ impl Said {
         assert!(self.err.contains(text), "{text:?} is not in {:?}", self.err);
         self
     }
-}
-
-/// Starts a command as the head of a process group of its own.
-pub trait Alone {
-    fn process_group_zero(&mut self) -> &mut Self;
-}
-
-impl Alone for Command {
-    fn process_group_zero(&mut self) -> &mut Self {
-        std::os::unix::process::CommandExt::process_group(self, 0)
-    }
-}
-
-/// Kills a command and all that it started, at once.
-pub fn kill_group(mut child: std::process::Child) {
-    let group = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
-    child.wait().unwrap();
 }
