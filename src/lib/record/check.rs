@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use anyhow::{Result, ensure};
 
-use super::{Document, Entry, Ftype, Mark, check_attrs, check_box_name, check_count};
+use super::wire::{check_attrs, check_count};
+use super::{Document, Entry, Ftype, Mark, check_box_name};
 use crate::boxfs::is_own;
 use crate::stamp::horizon;
 
