@@ -484,3 +484,36 @@ fn half_a_rename_removes_nothing() {
     b.pull();
     assert_eq!(a.tree(), b.tree());
 }
+
+#[test]
+fn what_was_purged_stays_purged_until_it_is_named() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.purge("b");
+    assert_eq!(b.status(), ["p  /b"]);
+    assert_eq!(b.pull(), ["remove /b"]);
+    b.write("b", "two");
+    assert_eq!(b.status(), ["p  /b"]);
+    assert!(b.commit().is_empty() && a.pull() == ["remove /b"]);
+    assert_eq!(b.commit_paths(&["/b"]), ["N  /b"]);
+    assert_eq!(a.pull(), ["fetch /b"]);
+    assert_eq!(a.contents(), ["one", "two"]);
+}
+
+#[test]
+fn a_rename_there_and_back_is_two_renames() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.mv("b", "c");
+    a.commit();
+    b.pull();
+    a.write("b", "two");
+    assert_eq!(a.commit(), ["N  /b"]);
+    a.rm("b");
+    a.commit();
+    a.mv("c", "b");
+    assert_eq!(a.commit(), ["R  /c -> /b"]);
+    b.pull();
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
+}

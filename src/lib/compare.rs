@@ -173,7 +173,7 @@ impl<'a> Comparer<'a> {
         let intent = self.wants.at(&item.path, item.ftype)?;
         let change = change(item, own, &self.compare.fs);
         let decision = decide(rows, self.me, &intent, |id| self.boxes.counts(id));
-        let purged_content = purged_content(change, rows);
+        let purged_content = if change == Some(Change::New) { self.purged_content(&item.path, rows)? } else { None };
         let letter = letters::on_disk(change, &decision);
         if letter == letters::IN_SYNC && change.is_none() && !self.compare.all {
             return Ok(());
@@ -192,6 +192,15 @@ impl<'a> Comparer<'a> {
             record.sha1 = own.and_then(|r| r.sha1);
         }
         (self.out)(Difference::Record(record))
+    }
+
+    /// What was purged by name where a new file is: with that content it stays purged, which only a hash
+    /// can tell. What went from here by a rename may come back.
+    fn purged_content(&self, path: &SpacePath, rows: &[Row]) -> Result<Option<Was>> {
+        let Some(purge) = rows.iter().filter(|r| r.purged && !r.present).max_by_key(|r| r.stamp) else { return Ok(None) };
+        let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(None) };
+        let moved = self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_some());
+        Ok((!moved).then(|| was_of(purge)))
     }
 
     /// A path of the index that the scan did not come by.
@@ -308,15 +317,6 @@ fn vouched(item: &Item, own: &Row, fs: &FsTraits) -> bool {
     let same_mtime = fs.same_mtime((item.mtime, item.mtime_nsec), own.mtime);
     let same_ids = !fs.stable_ids || (item.ino == vouch.ino && (item.ctime, item.ctime_nsec) == vouch.ctime);
     same_mtime && same_ids && !vouch.racy
-}
-
-/// A new file where the path was purged: with the purged content it stays purged, which only a hash
-/// can tell.
-fn purged_content(change: Option<Change>, rows: &[Row]) -> Option<Was> {
-    if change != Some(Change::New) {
-        return None;
-    }
-    rows.iter().filter(|r| r.purged && !r.present).max_by_key(|r| r.stamp).map(was_of)
 }
 
 fn was_of(row: &Row) -> Was {

@@ -29,7 +29,7 @@ const WORKERS: usize = 2;
 /// suspect becomes in sync (`C`) or modified. What cannot be read becomes an error record.
 ///
 /// With `lazy`, only what a hash decides for `ltr status`: suspects of unchanged size (others are
-/// modified without reading), and new files of the size of something that is gone (a rename). That needs the
+/// modified without reading), and new files of the size of something that is gone (a rename), or purged. That needs the
 /// input twice, so it is kept in `spool`, an empty file.
 ///
 /// # Errors
@@ -112,7 +112,10 @@ fn is_wanted(record: &FileRecord, gone: Option<&HashSet<u64>>) -> bool {
         && match (gone, record.change) {
             (None, _) => true,
             (Some(_), Some(Change::Suspect)) => true,
-            (Some(gone), Some(Change::New)) => record.size > 0 && gone.contains(&record.size),
+            (Some(gone), Some(Change::New)) => {
+                let as_purged = record.was.as_ref().is_some_and(|was| was.size == record.size);
+                as_purged || (record.size > 0 && gone.contains(&record.size))
+            }
             (Some(_), _) => false,
         }
 }
