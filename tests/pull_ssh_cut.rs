@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use far::{ALL, Far, Kit};
 use wire::{Then, Wire};
 
-const SIZE: usize = 3_000_000;
+const SIZE: usize = 16_000_000;
 /// With rsync, with sftp, with neither.
 const KITS: [Kit; 3] = [ALL, Kit { rsync: false, ..ALL }, Kit { rsync: false, sftp: false, ..ALL }];
 
@@ -32,23 +32,24 @@ fn noise() -> Vec<u8> {
     (0..SIZE / 8).flat_map(|_| next()).collect()
 }
 
-/// A large file there, and a wire that carries half of it.
+/// A large file there, and a wire that carries three quarters of it.
 fn large(kit: Kit, then: Then) -> Option<(Far, Wire)> {
     let mut far = Far::new(kit)?;
     fs::write(far.at("there/large"), noise()).unwrap();
     far.commit(&[(b"small", "alpha")]);
     let wire = Wire::to(far.sshd.port());
     far.ssh = format!("{} -p {}", far.ssh, wire.port);
-    wire.limit(1_500_000, then);
+    wire.limit(12_000_000, then);
     Some((far, wire))
 }
 
-/// Pulls again, and makes sure that the second half alone came.
+/// Pulls again, and makes sure that the rest alone came.
 fn completes(far: &Far, wire: &Wire) {
     wire.limit(u64::MAX, Then::Cut);
     let said = far.ltr("here", &["pull", "there"]).well();
     assert!(far.tree("here") == far.tree("there"), "{}{}", said.out, said.err);
-    assert!(wire.came() < 2_000_000, "{} bytes came", wire.came());
+    // what the connection had in its buffers when it was cut is lost and comes again, some two megabytes at most
+    assert!(wire.came() < 8_000_000, "{} bytes came", wire.came());
     assert!(!far.at("here/.ltr-tmp").exists());
     assert_eq!(far.ltr("here", &["status"]).well().out, "");
 }
