@@ -45,8 +45,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         None => ltrbox::locate(&std::env::current_dir()?)?,
     };
     let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
-    let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
-    let _lock = lock::take_or_inherit(&root, above)?;
+    let _lock = lock::take_or_inherit(&root, cli::lock_above())?;
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;
     let fields = index.box_fields(&located.box_name)?;

@@ -5,10 +5,7 @@ mod cli;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use litter::boxfs::BoxRoot;
-use litter::cookie;
 use litter::hash::hash_stream;
 
 /// Reads records of files, and writes them with sha1 and mime where they are missing.
@@ -25,11 +22,7 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, report| {
-        let root = match args.root {
-            Some(root) => root,
-            None => cookie::find_root(&std::env::current_dir()?).context("no box here")?,
-        };
-        let root = BoxRoot::open(&root).with_context(|| format!("{}", root.display()))?;
+        let root = cli::box_root(args.root)?;
         let spool = args.lazy.then(cli::spool).transpose()?;
         hash_stream(&root, cli::stdin(), cli::stdout(), args.lazy, spool, report)
     })

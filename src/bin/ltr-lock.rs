@@ -9,9 +9,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
-use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
-use litter::{cookie, lock};
+use litter::lock;
 
 /// Locks the box and runs a command, which may write to it. Exits 3 when somebody else holds it.
 #[derive(Parser)]
@@ -30,12 +29,8 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, _report| {
-        let root = match args.root {
-            Some(root) => root,
-            None => cookie::find_root(&std::env::current_dir()?).context("no box here")?,
-        };
-        let root = BoxRoot::open(&root).with_context(|| format!("{}", root.display()))?;
-        let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
+        let root = cli::box_root(args.root)?;
+        let above = cli::lock_above();
         let is_held = above.is_some_and(|fd| lock::inherited(fd, &root));
         if args.held {
             return Ok(if is_held { Exit::Done } else { Exit::Nothing });

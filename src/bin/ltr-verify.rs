@@ -5,10 +5,9 @@ mod cli;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Parser;
-use litter::boxfs::BoxRoot;
-use litter::cookie::{self, Cookie};
+use litter::cookie::Cookie;
 use litter::{fetch, lock};
 
 /// Locks the box, and answers each line {"type":"verify","path":...,"size":...,"sha1":...} with
@@ -26,15 +25,10 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, _report| {
-        let root = match args.root {
-            Some(root) => root,
-            None => cookie::find_root(&std::env::current_dir()?).context("no box here")?,
-        };
-        let root = BoxRoot::open(&root).with_context(|| format!("{}", root.display()))?;
+        let root = cli::box_root(args.root)?;
         let name = Cookie::read(&root)?.box_name;
         ensure!(args.box_name.is_none_or(|wanted| wanted == name), "this is the box {name}");
-        let above = std::env::var(lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok());
-        let _lock = lock::take_or_inherit(&root, above)?;
+        let _lock = lock::take_or_inherit(&root, cli::lock_above())?;
         fetch::verify_stream(&root, cli::stdin(), cli::stdout())
     })
 }

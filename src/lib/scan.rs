@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 pub use self::walk::walk;
+pub use crate::boxfs::{CARRIED_INDEX, COOKIE, STAGING};
 use crate::exit::Exit;
 use crate::fsinfo::FsTraits;
 use crate::path::{SpacePath, escape};
@@ -28,13 +29,6 @@ use crate::record::{Attrs, FileRecord, Ftype, Local, Mode};
 use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Tagged, Writer};
 
-/// A box's cookie: at the root of the walk one of ltr's own files, below it what makes a folder a box
-/// of its own.
-pub const COOKIE: &str = ".ltr";
-/// Where transfers are staged, at a box's root.
-pub const STAGING: &str = ".ltr-tmp";
-/// Where a box that carries its own index keeps it, at its root.
-pub const CARRIED_INDEX: &str = ".ltr-index";
 /// What holds a folder's ignore rules.
 pub const IGNORE_FILE: &str = ".ltrignore";
 

@@ -4,10 +4,10 @@
 #![allow(clippy::print_stderr, reason = "this is where messages are printed")]
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout};
 use std::process::ExitCode;
 
-use anyhow::Error;
+use anyhow::{Context, Error};
 use clap::{CommandFactory, Parser};
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
@@ -163,9 +163,18 @@ pub fn space(text: Option<&str>) -> anyhow::Result<Space> {
     }
 }
 
-/// Flushes what a library function wrote.
-pub fn flush(mut output: impl Write) -> io::Result<()> {
-    output.flush()
+/// The box at `root`, or else the one around the current folder.
+pub fn box_root(root: Option<std::path::PathBuf>) -> anyhow::Result<litter::boxfs::BoxRoot> {
+    let root = match root {
+        Some(root) => root,
+        None => litter::cookie::find_root(&std::env::current_dir()?).context("no box here")?,
+    };
+    litter::boxfs::BoxRoot::open(&root).with_context(|| root.display().to_string())
+}
+
+/// The descriptor of the lock that an ltr-lock above this process holds.
+pub fn lock_above() -> Option<std::os::fd::RawFd> {
+    std::env::var(litter::lock::LOCK_FD).ok().and_then(|fd| fd.parse().ok())
 }
 
 /// Which box a command is about.
