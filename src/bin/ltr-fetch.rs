@@ -51,7 +51,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let fields = index.box_fields(&located.box_name)?;
     let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
     let space = uuid(&index)?;
-    let ssh = cli::ssh()?;
+    let ssh = cli::shared_ssh()?;
     let options = Options {
         gone_ok: args.gone_ok,
         total_files: index.count_files(&located.box_name)?,

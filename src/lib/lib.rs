@@ -10,6 +10,7 @@ pub mod path;
 pub mod quote;
 pub mod record;
 pub mod report;
+pub mod shellword;
 pub mod stamp;
 pub mod stream;
 pub mod version;
@@ -26,6 +27,7 @@ pub mod hash;
 
 pub mod index;
 
+pub mod connections;
 pub mod lock;
 pub mod ltrbox;
 pub mod reach;

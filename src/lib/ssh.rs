@@ -5,23 +5,29 @@
 //! 255 is ssh's own, whose words are on stderr by then, and 127 is a shell that found no such program.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
+use crate::connections::Connections;
 use crate::exit::Exit;
+use crate::shellword;
 use crate::space::Remote;
 
 /// How long a program that has nobody to talk to any more may take to end: 100 looks, 20 ms apart.
 const LOOKS: (u32, Duration) = (100, Duration::from_millis(20));
 
 /// How to call ssh.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Ssh {
     program: Vec<String>,
     batch: bool,
+    connections: Option<Arc<Connections>>,
+    /// Gets each command that is run.
+    told: Option<fn(&str)>,
 }
 
 impl Ssh {
@@ -32,7 +38,51 @@ impl Ssh {
     /// `program` is empty or has an open quote.
     pub fn new(program: &str, batch: bool) -> Result<Self> {
         let words = shlex::split(program).filter(|words| !words.is_empty());
-        Ok(Self { program: words.with_context(|| format!("not a command line: {program}"))?, batch })
+        let program = words.with_context(|| format!("not a command line: {program}"))?;
+        Ok(Self { program, batch, connections: None, told: None })
+    }
+
+    /// The same, with one connection to each machine that all commands share.
+    #[must_use]
+    pub fn sharing(mut self, connections: Arc<Connections>) -> Self {
+        self.connections = Some(connections);
+        self
+    }
+
+    /// The same, where each command is told before it is run.
+    #[must_use]
+    pub fn telling(mut self, told: Option<fn(&str)>) -> Self {
+        self.told = told;
+        self
+    }
+
+    /// Tells a command that is about to be run.
+    pub fn tell(&self, command: &Command) {
+        if let Some(told) = self.told {
+            let words: Vec<&[u8]> =
+                std::iter::once(command.get_program()).chain(command.get_args()).map(OsStrExt::as_bytes).collect();
+            told(&shellword::shown(&words));
+        }
+    }
+
+    /// Makes sure of the shared connection to `remote`'s machine, where connections are shared.
+    ///
+    /// # Errors
+    /// There is none, and what ssh said of it; it is not tried again.
+    pub fn connect(&self, remote: &Remote) -> Result<()> {
+        let Some(connections) = &self.connections else { return Ok(()) };
+        let mut words = self.program.clone();
+        words.extend(self.own_options(remote));
+        let host = bare(remote);
+        connections.open(&words, &format!("{host} {:?}", remote.port), &host, |command| self.tell(command))
+    }
+
+    /// Whether the shared connection is certainly there: then a program that ended without a word ended
+    /// there, and not with the line.
+    #[must_use]
+    pub fn is_connected(&self, remote: &Remote) -> bool {
+        let words: Vec<String> = self.program.iter().cloned().chain(self.own_options(remote)).collect();
+        self.connections.as_ref().is_some_and(|connections| connections.is_alive(&words, &bare(remote)))
     }
 
     /// The command that runs `words` on `remote`'s machine, each as one word whatever its bytes.
@@ -40,16 +90,23 @@ impl Ssh {
     /// # Errors
     /// A word has a NUL.
     pub fn command<T: AsRef<[u8]>>(&self, remote: &Remote, words: &[T]) -> Result<Command> {
-        let words = words.iter().map(AsRef::as_ref);
-        let line = shlex::bytes::try_join(words).map_err(|_| anyhow!("NUL in a word for {}", remote.host))?;
+        let line = shellword::join(words).with_context(|| remote.host.clone())?;
         let [program, options @ ..] = self.program.as_slice() else { bail!("no ssh program") };
         let mut command = Command::new(program);
-        command.args(options).args(self.options(remote)).args(["--", &bare(remote)]).arg(OsString::from_vec(line));
+        command.args(options).args(self.options(remote)?).args(["--", &bare(remote)]).arg(OsString::from_vec(line));
+        self.tell(&command);
         Ok(command)
     }
 
-    /// What every ssh is told.
-    fn options(&self, remote: &Remote) -> Vec<String> {
+    /// What every ssh is told, that of the shared connection included.
+    fn options(&self, remote: &Remote) -> Result<Vec<String>> {
+        self.connect(remote)?;
+        let mut options = self.own_options(remote);
+        options.extend(self.connections.as_ref().map(|connections| connections.option()));
+        Ok(options)
+    }
+
+    fn own_options(&self, remote: &Remote) -> Vec<String> {
         // without the last, a laptop that was closed meanwhile would be waited for all night
         let mut options = ["-T", "-oConnectTimeout=10", "-oServerAliveInterval=15"].map(str::to_owned).to_vec();
         options.extend(self.batch.then(|| "-oBatchMode=yes".to_owned()));
@@ -58,22 +115,26 @@ impl Ssh {
     }
 
     /// ssh as rsync's `--rsh` wants it, which adds the host itself. In its quotes, a quote is doubled.
-    #[must_use]
-    pub fn rsh(&self, remote: &Remote) -> String {
-        let words = self.program.iter().cloned().chain(self.options(remote));
+    ///
+    /// # Errors
+    /// As [`Ssh::connect`].
+    pub fn rsh(&self, remote: &Remote) -> Result<String> {
+        let words = self.program.iter().cloned().chain(self.options(remote)?);
         let quoted: Vec<String> = words.map(|word| format!("'{}'", word.replace('\'', "''"))).collect();
-        quoted.join(" ")
+        Ok(quoted.join(" "))
     }
 
     /// ssh to the sftp server of `remote`'s machine, as sftp's `-D` wants it: no shell there reads a
     /// name. In its quotes, quotes and backslashes are escaped.
-    #[must_use]
-    pub fn sftp_server(&self, remote: &Remote) -> String {
-        let words = self.program.iter().cloned().chain(self.options(remote));
+    ///
+    /// # Errors
+    /// As [`Ssh::connect`].
+    pub fn sftp_server(&self, remote: &Remote) -> Result<String> {
+        let words = self.program.iter().cloned().chain(self.options(remote)?);
         let words = words.chain(["-s".to_owned(), "--".to_owned(), bare(remote), "sftp".to_owned()]);
         let escape = |c: char| if "\\\"'".contains(c) { format!("\\{c}") } else { c.to_string() };
         let quoted: Vec<String> = words.map(|word| format!("\"{}\"", word.chars().map(escape).collect::<String>())).collect();
-        quoted.join(" ")
+        Ok(quoted.join(" "))
     }
 
     /// Starts `words` on `remote`'s machine. Its output is to be read from here; its input comes from
@@ -214,8 +275,8 @@ mod tests {
         let first = ["ssh", "-F", "my \\ \"config's"];
         let quoted: Vec<String> =
             first.into_iter().chain(options.clone()).map(|w| format!("'{}'", w.replace('\'', "''"))).collect();
-        assert_eq!(ssh.rsh(&remote("ssh://t@[::1]:22/x")), quoted.join(" "));
-        let server = ssh.sftp_server(&remote("ssh://t@[::1]:22/x"));
+        assert_eq!(ssh.rsh(&remote("ssh://t@[::1]:22/x")).unwrap(), quoted.join(" "));
+        let server = ssh.sftp_server(&remote("ssh://t@[::1]:22/x")).unwrap();
         assert!(server.starts_with(r#""ssh" "-F" "my \\ \"config\'s" "-T""#), "{server}");
         assert!(server.ends_with(r#""-p22" "-s" "--" "t@::1" "sftp""#), "{server}");
     }

@@ -26,6 +26,8 @@ pub struct Far {
     pub sshd: Sshd,
     /// In place of ssh.
     pub ssh: String,
+    /// For sockets, whose paths are short.
+    runtime: tempfile::TempDir,
 }
 
 /// What a command said.
@@ -62,7 +64,8 @@ impl Far {
             return None;
         };
         let ssh = sshd.ssh();
-        let far = Self { dir, sshd, ssh };
+        let runtime = tempfile::Builder::new().prefix("ltr-t.").tempdir_in("/tmp").unwrap();
+        let far = Self { dir, sshd, ssh, runtime };
         fs::create_dir_all(far.at("i-there")).unwrap();
         far.set_up();
         Some(far)
@@ -97,6 +100,7 @@ impl Far {
         command.current_dir(self.at(folder)).env_clear().stdin(Stdio::null());
         command.env("PATH", format!("{}:/usr/bin:/bin", binaries().display()));
         command.env("HOME", self.dir.path()).env("LTR_SSH", &self.ssh).env("TMPDIR", self.dir.path());
+        command.env("XDG_RUNTIME_DIR", self.runtime.path());
         command
     }
 

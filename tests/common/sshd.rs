@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub struct Sshd {
     dir: tempfile::TempDir,
     port: u16,
-    child: Child,
+    child: std::cell::RefCell<Child>,
 }
 
 impl Sshd {
@@ -40,7 +40,7 @@ impl Sshd {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut started = Self::serve(sshd, dir.path(), port, path, lines);
             if wait_for(port, &mut started) {
-                return Some(Self { dir, port, child: started });
+                return Some(Self { dir, port, child: started.into() });
             }
             // somebody else took the port meanwhile
             let _ = started.kill();
@@ -78,6 +78,13 @@ impl Sshd {
         self.dir.path().join("config")
     }
 
+    /// Takes no connection any more.
+    pub fn stop(&self) {
+        let mut child = self.child.borrow_mut();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -100,8 +107,7 @@ fn wait_for(port: u16, child: &mut Child) -> bool {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The wire between ssh and sshd: it counts what comes, and can be cut or fall silent after some bytes.
 //!
 //! It is no filter in a pipe: rsync makes its pipes non-blocking, and tee and dd then lose what they read.
+#![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use std::io::{Read, Write};
@@ -26,6 +27,9 @@ struct Shared {
     silent: AtomicBool,
     came: AtomicU64,
     reached: AtomicBool,
+    /// Connections that were made, and that are open.
+    made: AtomicU64,
+    open: AtomicU64,
 }
 
 impl Wire {
@@ -37,6 +41,8 @@ impl Wire {
             silent: AtomicBool::new(false),
             came: AtomicU64::new(0),
             reached: AtomicBool::new(false),
+            made: AtomicU64::new(0),
+            open: AtomicU64::new(0),
         });
         let all = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -48,6 +54,8 @@ impl Wire {
                     let _ = to.shutdown(Shutdown::Write);
                 });
                 let shared = Arc::clone(&all);
+                shared.made.fetch_add(1, Ordering::SeqCst);
+                shared.open.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || shared.carry(server, client));
             }
         });
@@ -65,6 +73,19 @@ impl Wire {
     /// Bytes that came since the limit was set.
     pub fn came(&self) -> u64 {
         self.shared.came.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were made since the beginning.
+    pub fn made(&self) -> u64 {
+        self.shared.made.load(Ordering::SeqCst)
+    }
+
+    /// Whether all connections end soon.
+    pub fn all_end(&self) -> bool {
+        (0..250).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            self.shared.open.load(Ordering::SeqCst) == 0
+        })
     }
 
     /// Whether a connection has come to the limit.
@@ -93,5 +114,6 @@ impl Shared {
             }
         }
         let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+        self.open.fetch_sub(1, Ordering::SeqCst);
     }
 }

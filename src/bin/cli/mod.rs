@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Error};
 use clap::{CommandFactory, Parser};
+use litter::connections::{CONNECTIONS, Connections};
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
 use litter::ltrbox::{self, Located};
@@ -147,11 +149,38 @@ pub fn spool() -> io::Result<File> {
     tempfile::tempfile()
 }
 
-/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`.
+/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`, and
+/// `LTR_CONNECTIONS` the folder of the connections that all programs of a command share.
 pub fn ssh() -> anyhow::Result<Ssh> {
     let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
     // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
-    Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())
+    let ssh = Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())?;
+    let verbose = std::env::var_os("LTR_VERBOSE").is_some_and(|value| !value.is_empty());
+    let ssh = if verbose { verbosely(ssh) } else { ssh };
+    Ok(match std::env::var_os(CONNECTIONS).filter(|folder| !folder.is_empty()) {
+        Some(folder) => ssh.sharing(Arc::new(Connections::within(folder.into(), lock_above()))),
+        None => ssh,
+    })
+}
+
+/// The same, with each command shown before it is run.
+pub fn verbosely(ssh: Ssh) -> Ssh {
+    ssh.telling(Some(|command| eprintln!("+ {}", litter::quote::text_for_terminal(command))))
+}
+
+/// As [`ssh`], with connections of this program's own where no process above shares its own.
+pub fn shared_ssh() -> anyhow::Result<Ssh> {
+    let ssh = ssh()?;
+    if std::env::var_os(CONNECTIONS).is_some_and(|folder| !folder.is_empty()) {
+        return Ok(ssh);
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from).filter(|folder| folder.is_dir());
+    let below = runtime.unwrap_or_else(|| "/tmp".into());
+    Ok(match Connections::below(&below, lock_above()) {
+        Ok(own) => ssh.sharing(Arc::new(own)),
+        // then each command has its own
+        Err(_) => ssh,
+    })
 }
 
 /// A SPACE argument; without one, the index of the box around the current folder.

@@ -102,7 +102,7 @@ impl Transfer<'_, '_> {
         }
         let input = self.list(name, &text)?;
         let folder = root.path().join(STAGING).join(name);
-        let output = match rsync(self.from, &folder).stdin(input).output() {
+        let output = match rsync(self.from, &folder)?.stdin(input).output() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("rsync")?,
         };
@@ -139,8 +139,9 @@ impl Transfer<'_, '_> {
         }
         let input = self.list(&format!("sftp-{}", self.box_name), &text)?;
         let mut sftp = Command::new("sftp");
-        sftp.args(["-q", "-D", &self.from.ssh.sftp_server(&self.from.remote), "-b", "-"]).env("LC_ALL", "C");
+        sftp.args(["-q", "-D", &self.from.ssh.sftp_server(&self.from.remote)?, "-b", "-"]).env("LC_ALL", "C");
         sftp.current_dir(self.staging.root().path().join(STAGING)).stdin(input).stdout(Stdio::null());
+        self.from.ssh.tell(&sftp);
         let output = match sftp.stderr(Stdio::piped()).output() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("sftp")?,
@@ -152,7 +153,9 @@ impl Transfer<'_, '_> {
             // each failed `get` is told by the file that did not come
             return Ok(Came::Some);
         }
-        if missing.iter().any(|text| said.contains(text)) {
+        // through a shared connection ssh does not say that there is no such subsystem
+        let closed = said.contains("Connection closed") && self.from.ssh.is_connected(&self.from.remote);
+        if closed || missing.iter().any(|text| said.contains(text)) {
             return Ok(Came::NotHere);
         }
         self.report.notice(&format!("box {}: {}", self.box_name, words_of(&output)));
@@ -254,16 +257,17 @@ impl Transfer<'_, '_> {
 /// `rsync` that brings the files named on its stdin, NUL after each, into the folder `into`. It is
 /// never told to remove, to follow a symlink, or to take more than was asked for. `--inplace` so that
 /// even a kill leaves what came so far; nobody else looks into that folder.
-fn rsync(from: &Elsewhere, into: &Path) -> Command {
+fn rsync(from: &Elsewhere, into: &Path) -> Result<Command> {
     let mut rsync = Command::new("rsync");
     let folder = from.remote.path.trim_end_matches('/');
     rsync
         .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace", TIMEOUT, "-e"])
-        .arg(from.ssh.rsh(&from.remote))
+        .arg(from.ssh.rsh(&from.remote)?)
         .arg("--")
         .arg(format!("{}:{folder}/", from.remote.bracketed()))
         .arg(into);
-    rsync
+    from.ssh.tell(&rsync);
+    Ok(rsync)
 }
 
 /// The line of an sftp batch that gets `file`, or the rest of it; none where no line can say it. With
@@ -295,7 +299,7 @@ mod tests {
 
     #[test]
     fn rsync_takes_only_what_was_asked_for() {
-        let command = rsync(&elsewhere("ssh://[::1]:22/home/a b"), Path::new("/into"));
+        let command = rsync(&elsewhere("ssh://[::1]:22/home/a b"), Path::new("/into")).unwrap();
         let args: Vec<_> = command.get_args().map(|a| a.to_str().unwrap()).collect();
         assert_eq!(args[args.len() - 3..], ["--", "[::1]:/home/a b/", "/into"]);
         assert!(args.contains(&"'ssh' '-T' '-oConnectTimeout=10' '-oServerAliveInterval=15' '-oBatchMode=yes' '-p22'"));

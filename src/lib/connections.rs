@@ -1,0 +1,155 @@
+//! One ssh connection to each machine, which all programs of a command share: what takes a second to
+//! set up is set up once. It is an ssh `ControlMaster` of ltr's own, with its socket in a folder that
+//! nobody else may enter, and it is closed at the end. A master that nobody closes, since ltr was
+//! killed, ends by itself.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::ssh::words_of;
+
+/// Name of the environment variable that tells a child the folder of the sockets.
+pub const CONNECTIONS: &str = "LTR_CONNECTIONS";
+
+/// Seconds after which a master that nobody uses ends by itself.
+const PERSIST: &str = "-oControlPersist=60";
+/// Longest path of the folder: a socket's has 107 bytes, of which ssh wants 40 for the name and 17 for
+/// its own purposes (sun_path, unix(7); mux.c).
+const LONGEST: usize = 107 - 1 - 40 - 17;
+
+/// A connection, or why there is none: tried once.
+type Opened = Arc<OnceLock<Result<(), String>>>;
+
+/// The connections of one command.
+#[derive(Debug)]
+pub struct Connections {
+    folder: PathBuf,
+    /// Removed at the end, where it is ours.
+    own: Option<tempfile::TempDir>,
+    /// A descriptor that no master may keep open: the lock of the box lasts as long as it.
+    lock: Option<i32>,
+    opened: Mutex<HashMap<String, Opened>>,
+}
+
+impl Connections {
+    /// Uses the sockets in `folder`, which a process above made and closes. `lock` is the descriptor of
+    /// the lock that it handed down.
+    #[must_use]
+    pub fn within(folder: PathBuf, lock: Option<i32>) -> Self {
+        Self { folder, own: None, lock, opened: Mutex::default() }
+    }
+
+    /// Makes a folder for sockets below `parent`; they are closed when this is dropped.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn below(parent: &Path, lock: Option<i32>) -> Result<Self> {
+        let own = tempfile::Builder::new().prefix("ltr.").tempdir_in(parent).with_context(|| parent.display().to_string())?;
+        Ok(Self { folder: own.path().to_path_buf(), own: Some(own), lock, opened: Mutex::default() })
+    }
+
+    /// Whether sockets have room in the folder, and no master would keep the box locked.
+    fn usable(&self) -> bool {
+        // dash takes no descriptor of two digits
+        self.folder.as_os_str().len() <= LONGEST && self.lock.is_none_or(|fd| fd < 10)
+    }
+
+    /// The option with which ssh uses a connection that is there.
+    pub(crate) fn option(&self) -> String {
+        if !self.usable() {
+            return "-oControlPath=none".to_owned();
+        }
+        format!("-oControlPath={}/%C", self.folder.display().to_string().replace('%', "%%"))
+    }
+
+    /// Opens the connection to `host`, known as `key`, the first time; `words` is ssh with its options.
+    ///
+    /// # Errors
+    /// What ssh has to say.
+    pub(crate) fn open(&self, words: &[String], key: &str, host: &str, tell: impl Fn(&Command)) -> Result<()> {
+        if !self.usable() {
+            return Ok(());
+        }
+        let once = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(opened.entry(key.to_owned()).or_default())
+        };
+        let opened = once.get_or_init(|| {
+            let mut ssh = words.to_vec();
+            ssh.extend([self.option(), PERSIST.to_owned()]);
+            if self.is_open(&ssh, host) {
+                return Ok(());
+            }
+            ssh.extend(["-M", "-N", "-f", "--", host].map(str::to_owned));
+            self.start(&ssh, tell).map_err(|e| format!("{e:#}"))
+        });
+        opened.clone().map_err(|words| anyhow!("{host}: {words}"))
+    }
+
+    fn start(&self, ssh: &[String], tell: impl Fn(&Command)) -> Result<()> {
+        let mut command = Command::new("sh");
+        match self.lock {
+            // the master stays, and must not keep the box locked
+            Some(fd) => command.args(["-c", &format!("exec \"$@\" {fd}<&-"), "ssh"]).args(ssh),
+            None => {
+                command = Command::new(&ssh[0]);
+                command.args(&ssh[1..])
+            }
+        };
+        tell(&command);
+        // no pipe: some masters keep it open
+        let mut said = tempfile::tempfile()?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?);
+        let status = command.status().with_context(|| format!("cannot run {}", ssh[0]))?;
+        if status.success() {
+            return Ok(());
+        }
+        let mut stderr = Vec::new();
+        said.rewind()?;
+        said.take(1 << 16).read_to_end(&mut stderr)?;
+        bail!("{}", words_of(&Output { status, stdout: Vec::new(), stderr }))
+    }
+
+    /// Whether the connection is there; `words` is ssh with its options.
+    pub(crate) fn is_alive(&self, words: &[String], host: &str) -> bool {
+        let mut ssh = words.to_vec();
+        ssh.push(self.option());
+        self.usable() && self.is_open(&ssh, host)
+    }
+
+    /// Whether a process above, or beside, has opened it.
+    fn is_open(&self, ssh: &[String], host: &str) -> bool {
+        if fs::read_dir(&self.folder).is_ok_and(|mut entries| entries.next().is_none()) {
+            return false;
+        }
+        let mut check = Command::new(&ssh[0]);
+        check.args(&ssh[1..]).args(["-Ocheck", "--", host]);
+        let check = check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        check.is_ok_and(|status| status.success())
+    }
+}
+
+/// Ends the masters whose sockets are in `folder`.
+pub fn close(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = format!("-oControlPath={}", entry.path().display().to_string().replace('%', "%%"));
+        let mut exit = Command::new("ssh");
+        // no user's configuration says anything about the way to a socket
+        exit.args(["-F", "none", &path, "-Oexit", "--", "x"]);
+        let _ = exit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        if self.own.is_some() {
+            close(&self.folder);
+        }
+    }
+}
