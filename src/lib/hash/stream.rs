@@ -70,19 +70,21 @@ fn pass<R: BufRead, W: Write>(
 ) -> Result<Exit> {
     let mut output = Writer::new(output);
     let mut hashed = 0;
+    let mut done: Option<Batch> = None;
     let mut batch = Batch::read(&mut input, gone)?;
-    while !batch.items.is_empty() {
-        // the next records are read while this batch is hashed
-        let next = batch.hash(root, || Batch::read(&mut input, gone));
-        for (item, slot) in batch.items.into_iter().zip(batch.slots) {
-            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-            hashed += u64::from(result.is_some());
-            put(&mut output, item, result, report)?;
-        }
-        if hashed > 0 {
-            report.progress(hashed, 0, Unit::Files);
-        }
-        batch = next?;
+    loop {
+        // while this batch is hashed the one before is written, and the next one read
+        let next = batch.hash(root, || -> Result<Option<Batch>> {
+            if let Some(done) = done.take() {
+                hashed += done.write(&mut output, report)?;
+                if hashed > 0 {
+                    report.progress(hashed, 0, Unit::Files);
+                }
+            }
+            if batch.items.is_empty() { Ok(None) } else { Batch::read(&mut input, gone).map(Some) }
+        });
+        let Some(next) = next? else { break };
+        done = Some(std::mem::replace(&mut batch, next));
     }
     Ok(Exit::of_failures(output.end(trailer(&input))?))
 }
@@ -169,6 +171,17 @@ impl Batch {
             }
             other()
         })
+    }
+
+    /// Writes the records with their results; returns how many were hashed.
+    fn write<W: Write>(self, output: &mut Writer<W>, report: &mut dyn Report) -> Result<u64> {
+        let mut hashed = 0;
+        for (item, slot) in self.items.into_iter().zip(self.slots) {
+            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+            hashed += u64::from(result.is_some());
+            put(output, item, result, report)?;
+        }
+        Ok(hashed)
     }
 }
 
