@@ -38,7 +38,7 @@ enum Holder {
 }
 
 /// Whether a box holds a content.
-enum Held {
+pub(super) enum Held {
     No,
     /// It was looked at.
     Seen,
@@ -94,7 +94,8 @@ impl Holders {
         bail!("only {} of {owed} copies could be verified ({names})", verified.len())
     }
 
-    fn holds(
+    /// Asks one box, which stays locked.
+    pub(super) fn holds(
         &mut self,
         sources: &mut Sources<'_>,
         source: &Source,

@@ -61,7 +61,7 @@ impl Run<'_> {
     }
 
     /// Takes a file out of its place, looks at it once more, and only then gives it up.
-    fn unlink_verified(&mut self, action: &Action, hashed: &Hashed) -> Result<bool> {
+    pub(super) fn unlink_verified(&mut self, action: &Action, hashed: &Hashed) -> Result<bool> {
         let slot = self.staging.slot("r-", hashed.sha1, &action.path)?;
         self.root.rename_noreplace(&action.path, &slot)?;
         let out = self.root.lstat(&slot)?;

@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod crashes;
+mod dropping;
 mod fetching;
 mod moves;
 mod races;
@@ -155,23 +156,27 @@ impl World {
         Ran { lines, exit: exit.map_err(|e| format!("{e:#}")), report }
     }
 
-    /// Lends a run whose plan is empty, to look between its steps.
+    /// Lends a run in `here` whose plan is empty, to look between its steps.
     pub(super) fn with_run<T>(&self, work: impl FnOnce(&mut Run<'_>) -> T) -> T {
-        let root = BoxRoot::open(&self.at("here")).unwrap();
+        self.with_run_of("here", work)
+    }
+
+    /// The same in another box.
+    pub(super) fn with_run_of<T>(&self, name: &str, work: impl FnOnce(&mut Run<'_>) -> T) -> T {
+        let root = BoxRoot::open(&self.at(name)).unwrap();
         let mut clock = Clock::new(7, Stamp::default());
         let ssh = Ssh::new("ssh", true).unwrap();
-        let options =
-            Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, uuid: None, ssh: &ssh, trusted: &|_, _| false };
+        let options = options(&ssh);
         let mut report = Collected::default();
         let mut run = Run {
             root: &root,
-            box_name: "here",
+            box_name: name,
             staging: Staging::open(&root).unwrap(),
             clock: &mut clock,
             actor: 0xaaaa_aaaa,
             commit: 16,
             report: &mut report,
-            sources: Sources::new("here", &options),
+            sources: Sources::new(name, &options),
             needs: HashMap::new(),
             needed: HashSet::new(),
             vacated: HashSet::new(),
@@ -208,6 +213,11 @@ impl World {
     pub(super) fn have(text: &str) -> Value {
         json!({"ftype":"file","size":text.len(),"sha1":sha1_of(text.as_bytes()),"mode":"0644"})
     }
+}
+
+/// What nobody has decided otherwise.
+pub(super) fn options(ssh: &Ssh) -> Options<'_> {
+    Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, uuid: None, ssh, trusted: &|_, _| false }
 }
 
 fn list(root: &Path, folder: &Path, files: &mut Vec<String>) {
