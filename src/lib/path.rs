@@ -199,7 +199,8 @@ impl SpacePath {
         key_is_within(&self.key, &folder.key)
     }
 
-    /// This path with the leading `from` replaced by `to`; `None` when it is not within `from`.
+    /// This path with the leading `from` replaced by `to`; `None` when it is not within `from`, or would be
+    /// longer than a path can be.
     #[must_use]
     pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
         if !self.is_within(from) {
@@ -212,7 +213,7 @@ impl SpacePath {
             key.push(SEPARATOR);
         }
         key.extend_from_slice(rest);
-        Some(Self { key })
+        (key.len() <= PATH_MAX).then_some(Self { key })
     }
 }
 
@@ -389,10 +390,13 @@ mod tests {
 
     #[test]
     fn rebasing_keeps_what_is_below() {
-        let path = |t| SpacePath::from_spelled(t).unwrap();
+        let path = |t: &str| SpacePath::from_spelled(t).unwrap();
         assert_eq!(path("/a/b/c").rebased(&path("/a"), &path("/x/y")), Some(path("/x/y/b/c")));
         assert_eq!(path("/a").rebased(&path("/a"), &path("/x")), Some(path("/x")));
         assert_eq!(path("/a/b").rebased(&SpacePath::root(), &path("/x")), Some(path("/x/a/b")));
         assert_eq!(path("/ab").rebased(&path("/a"), &path("/x")), None);
+        // its own reader would refuse it
+        let (long, far) = (format!("/a/{}n", "n/".repeat(2040)), format!("/{}", "x".repeat(200)));
+        assert_eq!(path(&long).rebased(&path("/a"), &path(&far)), None);
     }
 }

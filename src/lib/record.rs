@@ -398,13 +398,17 @@ pub struct Other {
 }
 
 impl Other {
-    /// Takes a document of an unknown type: only its key and stamp are looked at.
+    /// Takes a document of the unknown type `kind`: only its key and stamp are looked at.
     ///
     /// # Errors
-    /// It has no usable `_id` or `stamp`.
-    pub fn from_map(mut json: Map<String, Value>) -> Result<Self> {
+    /// It has no usable `_id` or `stamp`, or another type.
+    pub fn from_map(kind: &str, mut json: Map<String, Value>) -> Result<Self> {
         let Some(id) = json.get("_id").and_then(Value::as_str).map(str::to_owned) else { bail!("a document has an _id") };
         ensure!(!id.is_empty() && !id.starts_with('_') && id.len() <= 8192, "not the key of a document");
+        // of a field that is there twice, a reader of streams takes the first and a parser the last
+        ensure!(json.get("type").and_then(Value::as_str) == Some(kind), "two types");
+        // one key is one document
+        ensure!(split_id(&id).is_none(), "the key of an entry or a mark");
         let Some(stamp) = json.get("stamp").and_then(Value::as_str) else { bail!("a document has a stamp") };
         let stamp = stamp.parse()?;
         json.remove("local");
@@ -456,7 +460,7 @@ impl Document {
     pub fn of_kind(kind: &str, json: &[u8]) -> Result<Self> {
         match kind {
             "entry" | "mark" | "space" | "box" => serde_json::from_slice::<Wire<'_>>(json)?.into_document(),
-            _ => Other::from_map(serde_json::from_slice(json)?).map(Document::Other),
+            _ => Other::from_map(kind, serde_json::from_slice(json)?).map(Document::Other),
         }
     }
 
@@ -478,6 +482,14 @@ pub fn entry_id(box_name: &str, path: &SpacePath) -> String {
 #[must_use]
 pub fn mark_id(box_name: &str, path: &SpacePath) -> String {
     format!("mark:{box_name}:{path}")
+}
+
+/// The box and the path of the entry with the key `id`, or (`true`) of the mark; `None` for other keys.
+#[must_use]
+pub fn split_id(id: &str) -> Option<(&str, SpacePath, bool)> {
+    let (rest, mark) = id.strip_prefix("mark:").map_or((id, false), |rest| (rest, true));
+    let (box_name, path) = rest.split_once(':')?;
+    Some((box_name, SpacePath::from_spelled(path).ok()?, mark))
 }
 
 /// Refuses what cannot be the name of a box: `[A-Za-z0-9][A-Za-z0-9._@+-]*`, not `space`.
@@ -536,6 +548,18 @@ mod tests {
             let json = ENTRY.replace(from, to);
             assert_ne!(json, ENTRY, "{from}");
             assert!(Document::from_json(json.as_bytes()).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_passes_for_nothing_else() {
+        for json in [
+            r#"{"_id":"f","type":"tag","type":"entry","stamp":"000000000001-0000-00000000"}"#,
+            r#"{"_id":"b:/a","type":"tag","stamp":"000000000001-0000-00000000"}"#,
+            r#"{"_id":"mark:b:/a","type":"tag","stamp":"000000000001-0000-00000000"}"#,
+            r#"{"_id":"_design/x","type":"tag","stamp":"000000000001-0000-00000000"}"#,
+        ] {
+            assert!(Document::of_kind("tag", json.as_bytes()).is_err(), "{json}");
         }
     }
 

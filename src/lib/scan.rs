@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
+pub use self::ignored::{Pushed, Rules};
 pub use self::walk::walk;
 pub use crate::boxfs::{CARRIED_INDEX, COOKIE, STAGING};
 use crate::exit::Exit;

@@ -42,7 +42,8 @@ impl Remote {
                 Some((host, port)) if !port.contains(']') => (host, Some(port.parse()?)),
                 _ => (authority, None),
             };
-            (host, port, format!("/{path}"))
+            // one slash: with two, it would read as another scheme when it is written as `host:/path`
+            (host, port, format!("/{}", path.trim_start_matches('/')))
         } else {
             match text.split_once(":/") {
                 Some((host, path)) if !host.contains('/') && !path.starts_with('/') => (host, None, format!("/{path}")),
@@ -81,14 +82,18 @@ impl fmt::Display for Remote {
     }
 }
 
-/// Refuses a host that ssh, scp or rsync could take for an option or a shell could split.
+/// Refuses a host that ssh, scp or rsync could take for an option or a shell could split; and one with a
+/// dot first or a bracket out of place, which would read differently when it is written again.
 ///
 /// # Errors
 /// Names the host.
 pub fn check_host(host: &str) -> Result<()> {
     let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@[]:%+".contains(&b));
-    let names = host.split('@').all(|part| !part.is_empty() && !part.starts_with('-'));
-    ensure!(plain && names && host.matches('@').count() <= 1, "not a host name: {host:?}");
+    let names = host.split('@').all(|part| !part.is_empty() && !part.starts_with(['-', '.']));
+    let (user, name) = host.rsplit_once('@').unwrap_or(("", host));
+    let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let brackets = !inner.is_empty() && !inner.contains(['[', ']']) && !user.contains(['[', ']', ':']);
+    ensure!(plain && names && brackets && host.matches('@').count() <= 1, "not a host name: {host:?}");
     Ok(())
 }
 
@@ -112,7 +117,7 @@ impl Space {
         }
         if let Some(path) = text.strip_prefix("file://") {
             ensure!(path.starts_with('/'), "{text}: a file url has an absolute path");
-            return Ok(Space::File(normal(Path::new(path))));
+            return Self::file(text, Path::new(path));
         }
         if !text.starts_with(['/', '.'])
             && let Some(remote) = Remote::parse(text)?
@@ -120,7 +125,11 @@ impl Space {
             return Ok(Space::Ssh(remote));
         }
         ensure!(!text.contains("://"), "{text}: not a space that ltr knows");
-        let path = normal(&base.join(text));
+        Self::file(text, &base.join(text))
+    }
+
+    fn file(text: &str, path: &Path) -> Result<Self> {
+        let path = normal(path);
         ensure!(path.file_name().is_some(), "{text}: a space is a file, not a folder");
         Ok(Space::File(path))
     }
@@ -182,6 +191,7 @@ mod tests {
             ("t@maytag:/a/b", ssh("t@maytag", None, "/a/b")),
             ("ssh://t@maytag:2222/a", ssh("t@maytag", Some(2222), "/a")),
             ("ssh://maytag/a", ssh("maytag", None, "/a")),
+            ("ssh://maytag///a//b", ssh("maytag", None, "/a//b")),
             ("http://u:p@h:5984/s", Space::Http("http://u:p@h:5984/s".into())),
         ] {
             assert_eq!(Space::parse(text, base).unwrap(), space, "{text}");
@@ -204,6 +214,13 @@ mod tests {
             "@host:/x",
             "ssh://host:port/x",
             "a\nb:/x",
+            "file:///",
+            "file:///..",
+            "ssh://..:22/x",
+            "::1]:/x",
+            "ssh://[]:22/x",
+            "[a]b:/x",
+            "a:b@h:/x",
         ] {
             assert!(Space::parse(text, base).is_err(), "{text}");
         }

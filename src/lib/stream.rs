@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::io::{BufRead, Read, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -94,6 +94,8 @@ impl<R: BufRead> Reader<R> {
             }
             bail!("stream cut short in line {number}");
         }
+        // a parser looks only at the texts that somebody asks for
+        ensure!(str::from_utf8(&self.line).is_ok(), "line {number} is not UTF-8");
         let kind = match glance(&self.line) {
             Some(kind) => Cow::Borrowed(kind),
             None => {
@@ -313,6 +315,8 @@ mod tests {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(message), "{text:?}: {error}");
         }
+        let bytes = b"{\"type\":\"a\",\"x\":\"\xff\"}\n{\"type\":\"end\",\"count\":1,\"errors\":0}\n";
+        assert!(Reader::new(&bytes[..]).next_line().unwrap_err().to_string().contains("not UTF-8"));
         let long = format!("{{\"type\":\"{}\"}}\n", "a".repeat(10 << 20));
         assert!(read(&long).unwrap_err().to_string().contains("longer than"));
     }

@@ -24,19 +24,21 @@ pub(super) const NAME: &CStr = c".ltrignore";
 const LIMIT: u64 = 1 << 20;
 
 /// The rules of the folders that are open, outermost first.
-#[derive(Default)]
-pub(super) struct Rules {
+#[derive(Debug, Default)]
+pub struct Rules {
     stack: Vec<Rule>,
 }
 
 /// What became of a folder's file of rules.
-pub(super) struct Pushed {
+#[derive(Debug)]
+pub struct Pushed {
     /// Whether there is something to take away with [`Rules::pop`].
     pub has_rules: bool,
     /// Why some or all of it does not apply.
     pub error: Option<String>,
 }
 
+#[derive(Debug)]
 struct Rule {
     /// Bytes of the folder's raw path with the `/` behind it.
     prefix: usize,
@@ -46,11 +48,15 @@ struct Rule {
 impl Rules {
     /// Puts the rules of the folder `path`, open as `folder`, on top, if it has any.
     pub(super) fn push(&mut self, folder: impl AsFd, path: &SpacePath) -> Pushed {
-        let text = match read(folder) {
-            Ok(text) => text.unwrap_or_default(),
-            Err(error) => return Pushed { has_rules: false, error: Some(format!("{error:#}, so its rules do not apply")) },
-        };
-        let (matcher, error) = parse(&text);
+        match read(folder) {
+            Ok(text) => self.push_text(&text.unwrap_or_default(), path),
+            Err(error) => Pushed { has_rules: false, error: Some(format!("{error:#}, so its rules do not apply")) },
+        }
+    }
+
+    /// Puts the rules in `text`, what the folder `path` has in its file of rules, on top.
+    pub fn push_text(&mut self, text: &[u8], path: &SpacePath) -> Pushed {
+        let (matcher, error) = parse(text);
         let has_rules = !matcher.is_empty();
         if has_rules {
             let prefix = if path.is_root() { 1 } else { path.raw().len() + 1 };
@@ -60,12 +66,13 @@ impl Rules {
     }
 
     /// Takes the topmost rules away.
-    pub(super) fn pop(&mut self) {
+    pub fn pop(&mut self) {
         self.stack.pop();
     }
 
     /// Whether `path` matches, in a folder that does not.
-    pub(super) fn ignore(&self, path: &SpacePath, is_dir: bool) -> bool {
+    #[must_use]
+    pub fn ignore(&self, path: &SpacePath, is_dir: bool) -> bool {
         if self.stack.is_empty() {
             return false;
         }

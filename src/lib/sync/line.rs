@@ -82,7 +82,7 @@ pub(super) fn read(kind: &str, json: &[u8]) -> Result<Record> {
         _ => {
             let map: Map<String, Value> = serde_json::from_slice(json)?;
             let document = map.contains_key("_id") && map.contains_key("stamp");
-            Ok(if document { Record::Document(Document::Other(Other::from_map(map)?)) } else { Record::Foreign })
+            Ok(if document { Record::Document(Document::Other(Other::from_map(kind, map)?)) } else { Record::Foreign })
         }
     }
 }
