@@ -7,6 +7,7 @@ mod far;
 mod sshd;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use far::{ALL, Far, Kit};
@@ -110,4 +111,77 @@ fn a_host_that_is_not_known_is_asked_nothing() {
     assert_eq!(said.code, Some(1));
     assert!(start.elapsed() < Duration::from_secs(30), "nothing waits for an answer");
     assert_eq!(far.tree("here"), []);
+}
+
+/// Same name, another space: the folder there has become somebody else's box.
+#[test]
+fn a_box_of_the_same_name_in_another_space_is_another_box() {
+    let Some(far) = Far::new(ALL) else { return };
+    far.commit(&[(b"a", "alpha")]);
+    far.ltr("here", &["sync", "there"]).well();
+    fs::remove_file(far.at("there/.ltr")).unwrap();
+    far.shell("mkdir i-other && ltr-index-init ./i-other/s && ltr-box-create ./i-other/s there there").well();
+    far.ltr("here", &["pull", "there"]).failed(3, "of another space");
+    far.ltr("here", &["pull", &far.url()]).failed(3, "of another space");
+    far.shell("cd here && ltr-cat -b there a").failed(3, "of another space");
+    // nor by a plan that was made before
+    let said = far.shell("cd here && ltr-plan there | ltr-fetch").failed(1, "of another space");
+    assert!(said.err.contains("/a: could not be had"), "{}", said.err);
+    assert_eq!(far.tree("here"), []);
+}
+
+/// Whoever reads a fifo waits for who writes to it.
+#[test]
+fn a_fifo_there_is_not_waited_for() {
+    for kit in [ALL, Kit { rsync: false, ..ALL }, Kit { rsync: false, sftp: false, ltr: false }] {
+        let Some(far) = Far::new(kit) else { return };
+        far.commit(&[(b"a", "alpha"), (b"b", "beta")]);
+        far.shell("ltr-index-sync ./i-here/s ./i-there/s; rm there/a; mkfifo there/a").well();
+        let ran = far.shell("cd here && timeout 60 ltr pull there").failed(1, "/a: could not be had from there");
+        assert_eq!(far.tree("here"), [(b"b".to_vec(), b"beta".to_vec())], "{}", ran.err);
+        far.shell("cd here && timeout 60 ltr-cat -b there a").failed(3, "/a: could not be had from there");
+        far.shell("rm there/.ltr; mkfifo there/.ltr").well();
+        let ran = far.shell("cd here && timeout 60 ltr pull there");
+        assert!(matches!(ran.code, Some(1 | 3)) && ran.err.contains("not a regular file"), "{:?} {}", ran.code, ran.err);
+    }
+}
+
+/// What ssh and the programs there say is anybody's.
+#[test]
+fn no_word_of_another_machine_drives_a_terminal() {
+    let Some(mut far) = Far::new(ALL) else { return };
+    far.commit(&[(b"a", "alpha")]);
+    far.ltr("here", &["sync", "there"]).well();
+    let harmless = |far: &Far, command: &str| {
+        let said = far.shell(&format!("cd here && SHELL=/bin/sh TERM=xterm script -qec '{command}' /dev/null"));
+        // with which a progress line is wiped out
+        let out = said.out.replace("\u{1b}[2K", "");
+        let bad = out.chars().find(|c| c.is_control() && !"\r\n\t".contains(*c));
+        assert_eq!(bad, None, "{command}: {:?}", said.out);
+        assert!(said.out.contains("owned"), "{command}: {:?}", said.out);
+    };
+    let commands = [
+        "ltr pull there",
+        "ltr pull",
+        "ltr sync there",
+        "ltr sync",
+        "ltr clone far:/x y z",
+        "ltr-index-get far:/s",
+        "ltr-cat -b there a",
+    ];
+    // ssh itself; a program there that fails; one whose answer is a lie
+    let liar = far.dir.path().join("liar");
+    for script in [
+        "printf \"\\033]0;owned\\007\\033[31m\\302\\233m\\n\" >&2; exit 255",
+        "printf \"\\033]0;owned\\007\\033[31m\" >&2; exit 1",
+        "printf \"{\\\"type\\\":\\\"\\033]0;owned\\007\\n\"",
+        "printf \"{\\\"type\\\":\\\"error\\\",\\\"path\\\":\\\"\\\\\\\\u001b]0;owned\\\",\\\"error\\\":\\\"\\302\\233m\\\"}\\n{\\\"type\\\":\\\"end\\\",\\\"count\\\":1,\\\"errors\\\":1}\\n\"; echo owned >&2",
+    ] {
+        fs::write(&liar, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&liar, fs::Permissions::from_mode(0o755)).unwrap();
+        far.ssh = format!("'{}'", liar.display());
+        for command in commands {
+            harmless(&far, command);
+        }
+    }
 }

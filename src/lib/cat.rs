@@ -8,12 +8,12 @@ use std::io::{self, Seek, Write};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cookie::Cookie;
 use crate::exit::Exit;
 use crate::fetch::ssh::{Elsewhere, RemoteFile};
 use crate::fetch::staging::{Origin, pump};
 use crate::index::sqlite::{BoxInfo, Sqlite};
 use crate::path::SpacePath;
+use crate::reach::far::check_box;
 use crate::reach::{Cost, Reaching, open_box};
 use crate::record::{Entry, Ftype};
 use crate::space::Remote;
@@ -75,9 +75,8 @@ impl Search<'_> {
             }
             Cost::Ssh => {
                 let remote = Remote::parse(url)?.with_context(|| format!("not the url of a box: {url}"))?;
+                check_box(self.ssh, &remote, &entry.box_name, self.reaching.uuid.as_deref())?;
                 let elsewhere = Elsewhere::new(remote, self.ssh);
-                let cookie = Cookie::parse(&elsewhere.read_cookie()?)?;
-                ensure!(cookie.box_name == entry.box_name, "at {url} is the box {}", cookie.box_name);
                 take(entry, &mut RemoteFile::new(&elsewhere, &entry.path), spool)
             }
             Cost::Nowhere => bail!("out of reach"),

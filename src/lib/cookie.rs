@@ -4,14 +4,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::boxfs::{BoxRoot, COOKIE};
 use crate::path::SpacePath;
 use crate::record::check_box_name;
 
 /// Longest cookie in bytes: a URL.
-const COOKIE_MAX: u64 = 8192;
+pub const COOKIE_MAX: u64 = 8192;
 
 /// What a cookie says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ impl Cookie {
     pub fn read(root: &BoxRoot) -> Result<Self> {
         let mut text = Vec::new();
         let file = root.open_file(&cookie_path()?).with_context(|| format!("no box at {}", root.path().display()))?;
-        file.take(COOKIE_MAX).read_to_end(&mut text)?;
+        file.take(COOKIE_MAX + 1).read_to_end(&mut text)?;
+        ensure!(text.len() as u64 <= COOKIE_MAX, "{}: too long for a cookie", root.path().join(COOKIE).display());
         Self::parse(&text).with_context(|| format!("{}", root.path().join(COOKIE).display()))
     }
 }

@@ -1,5 +1,7 @@
 //! Where boxes can be reached from this machine, and how dear it is.
 
+pub mod far;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 

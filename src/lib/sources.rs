@@ -10,6 +10,7 @@ use serde_json::Map;
 use crate::exit::Exit;
 use crate::index::sqlite::{BoxInfo, Sqlite};
 use crate::ltrbox;
+use crate::reach::far::Located;
 use crate::reach::{Cost, Reaching, is_here};
 use crate::record::check_box_name;
 use crate::report::Report;
@@ -116,18 +117,16 @@ impl Search<'_> {
         let mut session = self.ssh.start(remote, &words, false)?;
         let output = session.stdout.take().context("no output")?;
         let mut reader = Reader::new(BufReader::new(output));
-        match first(&mut reader) {
+        match Located::read(&mut reader, remote) {
             Ok(located) => {
                 session.finish()?;
-                check_box_name(&located.box_name)?;
                 if let Some(name) = name {
                     ensure!(located.box_name == name, "{remote} is the box {}, not {name}", located.box_name);
                 }
-                let root = Remote { path: located.root, ..remote.clone() };
-                let index = Remote { path: located.index, ..remote.clone() };
-                let space = Space::parse(&index.to_string(), Path::new("/"))?;
-                let (name, space) = (space.name(), Some(space.to_string()));
-                Ok(SourceRecord { box_name: located.box_name, url: root.to_string(), space, name, shared: false })
+                located.check_space(self.reaching.uuid.as_deref())?;
+                let space = Space::Ssh(located.index);
+                let (name, url) = (space.name(), located.root.to_string());
+                Ok(SourceRecord { box_name: located.box_name, url, space: Some(space.to_string()), name, shared: false })
             }
             Err(error) => {
                 let lines = reader.line_number();
@@ -145,27 +144,6 @@ impl Search<'_> {
             }
         }
     }
-}
-
-/// What `ltr-locate` says of a box.
-#[derive(Deserialize)]
-struct Located {
-    root: String,
-    #[serde(rename = "box")]
-    box_name: String,
-    index: String,
-}
-
-fn first<R: BufRead>(reader: &mut Reader<R>) -> Result<Located> {
-    let mut located = None;
-    while let Some(line) = reader.next_line()? {
-        if let Line::Record { kind, json } = line
-            && kind == "located"
-        {
-            located = Some(serde_json::from_slice(json)?);
-        }
-    }
-    located.context("no box there")
 }
 
 fn local(folder: &Path) -> Result<SourceRecord> {

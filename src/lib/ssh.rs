@@ -2,9 +2,13 @@
 //!
 //! A host is never an option (`--` stands before it, and [`Remote`] refuses a leading `-`), and a word
 //! is never more than one word of the shell there. What goes wrong is told apart by ssh's exit status:
-//! 255 is ssh's own, whose words are on stderr by then, and 127 is a shell that found no such program.
+//! 255 is ssh's own, and 127 is a shell that found no such program. What ssh or that program says
+//! besides is handed to who asked, line by line, before anything is concluded from its end.
+
+mod words;
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -12,6 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
+pub use self::words::Heard;
+pub(crate) use self::words::Words;
 use crate::connections::Connections;
 use crate::exit::Exit;
 use crate::shellword;
@@ -28,6 +34,8 @@ pub struct Ssh {
     connections: Option<Arc<Connections>>,
     /// Gets each command that is run.
     told: Option<fn(&str)>,
+    /// Gets what ssh, and what it runs, has to say.
+    heard: Heard,
 }
 
 impl Ssh {
@@ -39,7 +47,7 @@ impl Ssh {
     pub fn new(program: &str, batch: bool) -> Result<Self> {
         let words = shlex::split(program).filter(|words| !words.is_empty());
         let program = words.with_context(|| format!("not a command line: {program}"))?;
-        Ok(Self { program, batch, connections: None, told: None })
+        Ok(Self { program, batch, connections: None, told: None, heard: |_| {} })
     }
 
     /// The same, with one connection to each machine that all commands share.
@@ -83,6 +91,12 @@ impl Ssh {
     pub fn is_connected(&self, remote: &Remote) -> bool {
         let words: Vec<String> = self.program.iter().cloned().chain(self.own_options(remote)).collect();
         self.connections.as_ref().is_some_and(|connections| connections.is_alive(&words, &bare(remote)))
+    }
+
+    /// The same, with `heard` for what ssh and the programs there say on stderr.
+    #[must_use]
+    pub fn hearing(self, heard: Heard) -> Self {
+        Self { heard, ..self }
     }
 
     /// The command that runs `words` on `remote`'s machine, each as one word whatever its bytes.
@@ -147,10 +161,37 @@ impl Ssh {
         let program = String::from_utf8_lossy(words[0].as_ref()).into_owned();
         let mut command = self.command(remote, words)?;
         command.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.program[0]))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        Ok(Session { child, host: remote.host.clone(), program, stdin, stdout })
+        let words = Words::of(&mut child, &remote.host, self.heard);
+        Ok(Session { child, words, host: remote.host.clone(), program, stdin, stdout })
     }
+
+    /// What `words` write on `remote`'s machine, which is `limit` bytes at most.
+    ///
+    /// # Errors
+    /// They fail there, or write more.
+    pub fn ask<T: AsRef<[u8]>>(&self, remote: &Remote, words: &[T], limit: u64) -> Result<Vec<u8>> {
+        let mut session = self.start(remote, words, false)?;
+        let mut said = Vec::new();
+        if let Some(output) = session.stdout.take() {
+            output.take(limit + 1).read_to_end(&mut said).with_context(|| remote.host.clone())?;
+        }
+        ensure!(said.len() as u64 <= limit, "{}: says more than {limit} bytes", remote.host);
+        let ended = session.finish()?;
+        ensure!(ended == Exit::Done, "{}: done in part", remote.host);
+        Ok(said)
+    }
+}
+
+/// The words that run `words` where `file` is a regular file, and else fail: a program there would wait
+/// for who writes to a fifo, for ever. The shell reads the names as arguments, not as text.
+#[must_use]
+pub fn if_file<'a>(file: &'a [u8], words: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    let script: &[u8] = b"test -f \"$1\" && shift && exec \"$@\"";
+    let script = [b"sh".as_slice(), b"-c", script, b"sh", file];
+    script.into_iter().chain(words.iter().copied()).collect()
 }
 
 /// The host as ssh wants it: an IPv6 address without the brackets that a url needs.
@@ -170,6 +211,7 @@ pub fn words_of(output: &Output) -> String {
 #[derive(Debug)]
 pub struct Session {
     child: Child,
+    words: Words,
     host: String,
     program: String,
     /// Its input; until it is taken.
@@ -192,6 +234,7 @@ impl Session {
     pub fn finish(mut self) -> Result<Exit> {
         self.stdin = None;
         let status = self.child.wait().with_context(|| self.host.clone())?;
+        self.words.wait();
         match status.code() {
             Some(0) => Ok(Exit::Done),
             Some(1) => Ok(Exit::Part),
@@ -218,10 +261,17 @@ impl Session {
         (code, anyhow!(text))
     }
 
+    /// Ends a program that nobody listens to any more; returns its exit status, where it ended by itself.
+    pub fn hang_up(mut self) -> Option<i32> {
+        (self.stdin, self.stdout) = (None, None);
+        self.settle().and_then(|status| status.code())
+    }
+
     /// The status with which the program ends on its own, if it does soon.
     fn settle(&mut self) -> Option<ExitStatus> {
         for _ in 0..LOOKS.0 {
             if let Ok(Some(status)) = self.child.try_wait() {
+                self.words.wait();
                 return Some(status);
             }
             std::thread::sleep(LOOKS.1);

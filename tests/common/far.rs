@@ -98,7 +98,8 @@ impl Far {
     fn command(&self, program: &Path, folder: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.at(folder)).env_clear().stdin(Stdio::null());
-        command.env("PATH", format!("{}:/usr/bin:/bin", binaries().display()));
+        let porcelain = concat!(env!("CARGO_MANIFEST_DIR"), "/porcelain");
+        command.env("PATH", format!("{}:/usr/bin:/bin:{porcelain}", binaries().display()));
         command.env("HOME", self.dir.path()).env("LTR_SSH", &self.ssh).env("TMPDIR", self.dir.path());
         command.env("XDG_RUNTIME_DIR", self.runtime.path());
         command

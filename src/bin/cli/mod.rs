@@ -30,8 +30,13 @@ pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyh
     let args = match A::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            let status = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            return if error.print().is_ok() { status } else { Exit::Nothing }.into();
+            if !error.use_stderr() {
+                return if error.print().is_ok() { Exit::Done } else { Exit::Nothing }.into();
+            }
+            let text = error.render().to_string();
+            // what a shell made of `*` may be a name that drives a terminal
+            text.trim_end().lines().for_each(|line| eprintln!("{}", litter::quote::text_for_terminal(line)));
+            return Exit::Usage.into();
         }
     };
     let mut report = Stderr::new(program);
@@ -155,6 +160,7 @@ pub fn ssh() -> anyhow::Result<Ssh> {
     let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
     // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
     let ssh = Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())?;
+    let ssh = ssh.hearing(|line| eprintln!("{}", litter::quote::text_for_terminal(line)));
     let verbose = std::env::var_os("LTR_VERBOSE").is_some_and(|value| !value.is_empty());
     let ssh = if verbose { verbosely(ssh) } else { ssh };
     Ok(match std::env::var_os(CONNECTIONS).filter(|folder| !folder.is_empty()) {

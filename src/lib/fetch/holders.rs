@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout};
+use std::process::{ChildStdin, ChildStdout};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +18,7 @@ use crate::index::sqlite::now_ms;
 use crate::lock::{self, Lock};
 use crate::record::{Action, Source};
 use crate::report::Report;
+use crate::ssh::Session;
 use crate::stream::Tagged;
 
 /// The boxes that were asked, locked until this is dropped.
@@ -48,7 +49,7 @@ pub(super) enum Held {
 
 /// An `ltr-verify` on another machine.
 struct Verifier {
-    child: Child,
+    session: Option<Session>,
     questions: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
@@ -143,10 +144,10 @@ fn approach(sources: &mut Sources<'_>, source: &Source, report: &mut dyn Report)
 
 impl Verifier {
     fn start(remote: &Elsewhere, box_name: &str) -> Result<Self> {
-        let mut child = remote.verifier(box_name)?;
-        let questions = child.stdin.take();
-        let answers = BufReader::new(child.stdout.take().context("ssh has an output")?);
-        Ok(Self { child, questions, answers })
+        let mut session = remote.verifier(box_name)?;
+        let questions = session.stdin.take();
+        let answers = BufReader::new(session.stdout.take().context("ssh has an output")?);
+        Ok(Self { session: Some(session), questions, answers })
     }
 
     fn ask(&mut self, question: &Question) -> Result<bool> {
@@ -168,6 +169,6 @@ impl Drop for Verifier {
     fn drop(&mut self) {
         // hanging up ends it, and with it the lock there
         self.questions = None;
-        let _ = self.child.wait();
+        self.session.take().and_then(Session::hang_up);
     }
 }

@@ -12,8 +12,8 @@ use super::ssh::Elsewhere;
 use super::staging::Staging;
 use super::transfer::{Arrived, Transfer};
 use crate::boxfs::BoxRoot;
-use crate::cookie::Cookie;
 use crate::path::SpacePath;
+use crate::reach::far::check_box;
 use crate::reach::{is_here, open_box};
 use crate::record::{Action, Source};
 use crate::report::Report;
@@ -85,10 +85,8 @@ impl<'a> Sources<'a> {
         {
             return Ok(Known::Local(Arc::new(root)));
         }
-        let elsewhere = Elsewhere::new(remote, self.ssh);
-        let cookie = Cookie::parse(&elsewhere.read_cookie()?)?;
-        ensure!(cookie.box_name == source.box_name, "at {} is the box {}", source.url, cookie.box_name);
-        Ok(Known::Remote(Arc::new(elsewhere)))
+        check_box(self.ssh, &remote, &source.box_name, self.uuid)?;
+        Ok(Known::Remote(Arc::new(Elsewhere::new(remote, self.ssh))))
     }
 
     /// The folder of a box that was reached here.

@@ -1,16 +1,14 @@
-//! A box on another machine: its cookie, its verifier, and one of its files as a stream.
+//! A box on another machine: its verifier, and one of its files as a stream.
 
 use std::io::Read;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::staging::Origin;
-use crate::boxfs::COOKIE;
 use crate::path::SpacePath;
 use crate::space::Remote;
-use crate::ssh::{Ssh, words_of};
+use crate::ssh::{Session, Ssh, if_file};
 
 /// A box's folder on another machine, and how to get there.
 #[derive(Debug)]
@@ -27,26 +25,13 @@ impl Elsewhere {
         Self { remote, ssh: ssh.clone(), no_rsync: AtomicBool::new(false), no_sftp: AtomicBool::new(false) }
     }
 
-    /// The text of the cookie there.
-    ///
-    /// # Errors
-    /// The machine does not answer, or there is no box.
-    pub(crate) fn read_cookie(&self) -> Result<Vec<u8>> {
-        let cookie = format!("{}/{COOKIE}", self.remote.path.trim_end_matches('/'));
-        let mut ssh = self.ssh.command(&self.remote, &["cat", "--", &cookie])?;
-        let output = ssh.stdin(Stdio::null()).output().context("cannot run ssh")?;
-        ensure!(output.status.success(), "{}: {}", self.remote.host, words_of(&output));
-        Ok(output.stdout)
-    }
-
     /// `ltr-verify` for the box `box_name` there, which answers requests and holds the lock.
     ///
     /// # Errors
     /// ssh cannot be run.
-    pub(super) fn verifier(&self, box_name: &str) -> Result<Child> {
+    pub(super) fn verifier(&self, box_name: &str) -> Result<Session> {
         let words = ["ltr-verify", "--box", box_name, "--root", &self.remote.path];
-        let mut ssh = self.ssh.command(&self.remote, &words)?;
-        Ok(ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?)
+        self.ssh.start(&self.remote, &words, true)
     }
 
     pub(super) fn lacks(flag: &AtomicBool) -> bool {
@@ -62,52 +47,31 @@ impl Elsewhere {
 pub(crate) struct RemoteFile<'a> {
     elsewhere: &'a Elsewhere,
     path: SpacePath,
-    child: Option<Child>,
+    session: Option<Session>,
     /// Whether bytes were asked for.
     pub(super) opened: bool,
 }
 
 impl<'a> RemoteFile<'a> {
     pub(crate) fn new(elsewhere: &'a Elsewhere, path: &SpacePath) -> Self {
-        Self { elsewhere, path: path.clone(), child: None, opened: false }
+        Self { elsewhere, path: path.clone(), session: None, opened: false }
     }
 
     /// Ends the ssh of this file, which has ended or sends bytes that nobody wants. Returns whether it
     /// was the connection that failed: 255 by ssh(1).
     pub(super) fn stop(&mut self) -> bool {
-        let Some(mut child) = self.child.take() else { return false };
-        // its output has ended or is closed, so it is about to end by itself: with a status
-        drop(child.stdout.take());
-        for _ in 0..50 {
-            if let Ok(Some(status)) = child.try_wait() {
-                return status.code() == Some(255);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        false
+        self.session.take().and_then(Session::hang_up) == Some(255)
     }
 }
 
 impl Origin for RemoteFile<'_> {
     fn open_at(&mut self, offset: u64) -> Result<Box<dyn Read + '_>> {
         let (start, file) = (format!("+{}", offset.saturating_add(1)), self.elsewhere.remote.file(&self.path));
-        let words = [b"tail".as_slice(), b"-c", start.as_bytes(), b"--", &file];
-        let mut ssh = self.elsewhere.ssh.command(&self.elsewhere.remote, &words)?;
-        let child = ssh.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run ssh")?;
+        let words = if_file(&file, &[b"tail", b"-c", start.as_bytes(), b"--", &file]);
+        let session = self.elsewhere.ssh.start(&self.elsewhere.remote, &words, false)?;
         self.stop();
         self.opened = true;
-        let stdout = self.child.insert(child).stdout.take().context("ssh has an output")?;
+        let stdout = self.session.insert(session).stdout.take().context("ssh has an output")?;
         Ok(Box::new(stdout))
-    }
-}
-
-impl Drop for RemoteFile<'_> {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }

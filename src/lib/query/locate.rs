@@ -5,19 +5,33 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use serde_json::Map;
 
 use crate::exit::Exit;
+use crate::index::sqlite::Access;
 use crate::ltrbox::Located;
 use crate::stream::{Tagged, Writer};
+use crate::sync::sink::uuid;
+
+/// A located box, and the space that its index is of.
+#[derive(Serialize)]
+struct WithSpace<'a> {
+    #[serde(flatten)]
+    located: &'a Located,
+    /// Left out where the index cannot be read, or has no space yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<String>,
+}
 
 /// Writes the `located` record.
 ///
 /// # Errors
 /// The output cannot be written.
 pub fn put_located<W: Write>(located: &Located, output: W) -> Result<Exit> {
+    let uuid = located.open(Access::Read).and_then(|index| uuid(&index)).ok().flatten();
     let mut writer = Writer::new(output);
-    writer.put(&Tagged { kind: "located", record: located })?;
+    writer.put(&Tagged { kind: "located", record: &WithSpace { located, uuid } })?;
     Ok(Exit::of_failures(writer.end(Map::new())?))
 }
 
