@@ -17,6 +17,7 @@ pub mod through;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -224,6 +225,9 @@ impl<W: Write> Visitor<'_, W> {
         let push_only = self.options.one_way && here_first;
         let dry = self.options.scratch.is_some();
         let mut index = Sqlite::open(here, if push_only || dry { Access::Read } else { Access::Write })?;
+        if !push_only && !dry {
+            index.ask_again(SystemTime::now())?;
+        }
         let peer = Peer { ssh: &self.options.ssh, remote: there, dry };
         let mut pulled = Tally::default();
         if !push_only {
@@ -292,7 +296,7 @@ fn after_echo(index: &Sqlite, known: Option<&str>, written: &Tally) -> Result<Op
 }
 
 /// Reads what is new in `from`, since `start` or the last sync, into `to`. A document that is damaged or
-/// hostile stays out, and the checkpoint where it is.
+/// hostile stays out, which is told once; the checkpoint moves over it.
 fn local(
     from: &Sqlite,
     to: &mut Sqlite,
@@ -301,6 +305,9 @@ fn local(
     record: &mut Replication,
     report: &mut dyn Report,
 ) -> Result<Tally> {
+    if scratch.is_none() {
+        to.ask_again(SystemTime::now())?;
+    }
     let known = to.peer(from.id())?.0;
     let mut sink = Sink::new(to, Origin::Elsewhere, true, scratch)?;
     if let Some(space) = from.space()? {
@@ -310,19 +317,24 @@ fn local(
     }
     let mut batch = Vec::with_capacity(BATCH);
     let result = from.changes_even_if_damaged(start.or(known.as_deref()), &mut |read| {
-        let checked = read.and_then(|document| {
-            sink.check(&document)?;
-            Ok(document)
-        });
-        match checked {
-            Ok(document) => {
+        let (document, checked) = match read {
+            Ok(document) => (Some(document), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let checked = checked.and_then(|()| document.as_ref().map_or(Ok(()), |document| sink.check(document)));
+        match (document, checked) {
+            (Some(document), Ok(())) => {
                 sink.admit(&document)?;
                 batch.push(document);
             }
-            Err(error) => {
-                sink.tally.failures += 1;
-                report.failure(&from.path().display().to_string(), &format!("{error:#}"));
+            (document, Err(error)) => {
+                let cause = format!("{error:#}");
+                let what = document.as_ref().map_or_else(|| cause.clone(), Document::canonical);
+                if sink.refuse(&what, document.as_ref()) {
+                    report.failure(&from.path().display().to_string(), &cause);
+                }
             }
+            (None, Ok(())) => {}
         }
         if batch.len() >= BATCH {
             sink.put(&batch)?;
@@ -336,11 +348,8 @@ fn local(
     record.count(&sink.tally);
     let checkpoint = result?;
     rest?;
-    if sink.tally.failures > 0 {
-        record.source_last_seq = known.unwrap_or_default();
-        return Ok(sink.tally);
-    }
     if !sink.is_dry() {
+        sink.keep_refused()?;
         let tally = sink.tally;
         to.set_peer(from.id(), Some(&checkpoint), None)?;
         record.source_last_seq = checkpoint;

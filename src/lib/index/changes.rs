@@ -70,7 +70,10 @@ fn read_changes(index: &Sqlite, checkpoint: Option<&str>, visit: VisitAll<'_>) -
         (source.after, source.upto) = (last.seq.cast_signed(), upto.cast_signed());
     }
     while let Some((seq, document)) = next(index, &mut sources)? {
-        if let Ok(document) = &document {
+        // one that nobody takes, and that may have a key under which it is not found, is no place to go on from
+        if let Ok(document) = &document
+            && document.check().is_ok()
+        {
             (last.seq, last.stamp, last.id) = (seq.unsigned_abs(), document.stamp(), document.id());
         }
         visit(document)?;
@@ -80,7 +83,7 @@ fn read_changes(index: &Sqlite, checkpoint: Option<&str>, visit: VisitAll<'_>) -
 
 impl Sqlite {
     /// [`super::Index::changes`] of an index that may be damaged: of a row that cannot be read the visitor
-    /// is told why, and the others follow. The checkpoint is that of the last one that could be read.
+    /// is told why, and the others follow. The checkpoint is that of the last one that is as it should be.
     ///
     /// # Errors
     /// The index cannot be read at all, or `visit` failed.

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod groups;
 pub mod own;
 mod put;
+pub mod refused;
 mod schema;
 pub mod sqlite;
 #[cfg(test)]

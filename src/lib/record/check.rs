@@ -36,13 +36,23 @@ impl Document {
         self.check()?;
         let (limit, stamp) = (horizon(now), self.stamp());
         ensure!(stamp.ms <= limit, "its stamp {stamp} is more than a year ahead of the clock here");
-        let count = match self {
+        let count = self.counter();
+        ensure!(count <= limit, "its counter {count} is beyond what a box can have counted");
+        Ok(())
+    }
+
+    /// How far it pushes a clock or a counter: what [`Document::check_foreign`] holds against its limit.
+    #[must_use]
+    pub fn reaches(&self) -> u64 {
+        self.stamp().ms.max(self.counter())
+    }
+
+    fn counter(&self) -> u64 {
+        match self {
             Document::Entry(entry) => entry.commit.max(entry.version.greatest()),
             Document::Mark(mark) => mark.seen,
             _ => 0,
-        };
-        ensure!(count <= limit, "its counter {count} is beyond what a box can have counted");
-        Ok(())
+        }
     }
 }
 

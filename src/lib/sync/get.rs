@@ -1,6 +1,7 @@
 //! An index as a stream of documents.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -9,9 +10,9 @@ use crate::exit::Exit;
 use crate::index::groups::by_sha1;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Index, Select, Visit};
-use crate::path::SpacePath;
+use crate::path::{SpacePath, escape};
 use crate::record::{Document, Entry, Sha1};
-use crate::stream::Writer;
+use crate::stream::{ErrorRecord, Writer};
 
 /// Which documents to read; by default all.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,8 @@ impl Query {
 /// The trailer has the index's id as `index`; after changes also `checkpoint`, to read on from, and
 /// `since`, the checkpoint that was read on from.
 ///
+/// A change that cannot be read is an error record, and the others follow.
+///
 /// # Errors
 /// The index cannot be read, or the output not written.
 pub fn get(index: &Sqlite, query: &Query, output: impl Write) -> Result<Exit> {
@@ -62,20 +65,31 @@ pub fn get(index: &Sqlite, query: &Query, output: impl Write) -> Result<Exit> {
     }
     let mut extra = Map::new();
     extra.insert("index".to_owned(), format!("{:08x}", index.id()).into());
-    let mut visit = |document| match document {
-        Document::Space(_) => Ok(()),
-        Document::Entry(entry) => writer.put(&Document::Entry(Entry { local: None, ..entry })),
-        other => writer.put(&other),
-    };
     match &query.since {
         Some(checkpoints) => {
             let since = known(index, checkpoints)?;
-            extra.insert("checkpoint".to_owned(), index.changes(since.as_deref(), &mut visit)?.into());
+            let checkpoint = index.changes_even_if_damaged(since.as_deref(), &mut |read| match read {
+                Ok(document) => put(&mut writer, document),
+                // the others are facts of their own
+                Err(error) => {
+                    let (path, error) = (escape(index.path().as_os_str().as_bytes()), format!("{error:#}"));
+                    writer.put_error(&ErrorRecord { path, error })
+                }
+            })?;
+            extra.insert("checkpoint".to_owned(), checkpoint.into());
             extra.insert("since".to_owned(), since.map_or(Value::Null, Value::String));
         }
-        None => select(index, query, &mut visit)?,
+        None => select(index, query, &mut |document| put(&mut writer, document))?,
     }
     Ok(Exit::of_failures(writer.end(extra)?))
+}
+
+fn put(writer: &mut Writer<impl Write>, document: Document) -> Result<()> {
+    match document {
+        Document::Space(_) => Ok(()),
+        Document::Entry(entry) => writer.put(&Document::Entry(Entry { local: None, ..entry })),
+        other => writer.put(&other),
+    }
 }
 
 /// The one of `checkpoints` that the index reads on from.

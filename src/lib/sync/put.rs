@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Error, Result};
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::index::changes::Checkpoint;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Origin, Outcome};
+use crate::path::escape;
 use crate::record::Document;
 use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
@@ -67,6 +68,9 @@ pub fn put_stream(
     options: &Options,
     report: &mut dyn Report,
 ) -> Result<Exit> {
+    if options.sync && options.scratch.is_none() {
+        index.ask_again(SystemTime::now())?;
+    }
     let mut put = Put::new(index, output, options)?;
     if options.sync {
         put.ready()?;
@@ -167,8 +171,10 @@ impl<'a, W: Write> Put<'a, W> {
             match line {
                 Some(Line::Record { kind, json }) => self.take(&kind, json, number, report)?,
                 Some(Line::Error(record)) => {
-                    self.errors += 1;
-                    self.pending.push(Pending::Error(record));
+                    if self.sink.refuse(&format!("{}: {}", record.path, record.error), None) {
+                        self.errors += 1;
+                        self.pending.push(Pending::Error(record));
+                    }
                 }
                 None => return Ok(self.commit(report)?),
             }
@@ -198,21 +204,23 @@ impl<'a, W: Write> Put<'a, W> {
                     }
                     // without its space nothing else of an index has a place
                     Err(error) if matches!(document, Document::Space(_)) => return Err(error),
-                    Err(error) => self.refuse(number, &error, report),
+                    Err(error) => self.refuse(number, json, Some(&document), &error, report),
                 }
             }
             Ok(Record::Verified(seen)) => self.verified.push(seen),
             Ok(Record::Foreign) if self.quiet => {}
             Ok(Record::Foreign) => self.pending.push(Pending::Raw(json.to_vec())),
-            Err(error) => self.refuse(number, &error, report),
+            Err(error) => self.refuse(number, json, None, &error, report),
         }
         Ok(())
     }
 
-    fn refuse(&mut self, number: u64, error: &Error, report: &mut dyn Report) {
+    fn refuse(&mut self, number: u64, json: &[u8], document: Option<&Document>, error: &Error, report: &mut dyn Report) {
+        if !self.sink.refuse(&escape(json), document) {
+            return;
+        }
         let (subject, cause) = (format!("line {number}"), format!("{error:#}"));
         report.failure(&subject, &cause);
-        self.sink.tally.failures += 1;
         self.errors += 1;
         self.pending.push(Pending::Error(ErrorRecord { path: subject, error: cause }));
     }
@@ -264,15 +272,15 @@ impl<'a, W: Write> Put<'a, W> {
     }
 
     /// Remembers how far the other index has been read, when that is what its trailer says: everything
-    /// after `since` came, and everything up to `since` was here before.
+    /// after `since` came, and everything up to `since` was here before. What was refused counts as read.
     pub(super) fn remember(&mut self, extra: &Map<String, Value>) -> Result<()> {
         let text = |key: &str| extra.get(key).and_then(Value::as_str);
         let Some(checkpoint) = text("checkpoint") else { return Ok(()) };
         let peer = checkpoint.parse::<Checkpoint>()?.index;
-        let whole = self.errors == 0 && !self.sink.is_dry() && peer != self.sink.index().id();
-        if !whole {
+        if self.sink.is_dry() || peer == self.sink.index().id() {
             return Ok(());
         }
+        self.sink.keep_refused()?;
         let (pulled, _) = self.sink.index().peer(peer)?;
         if text("since").is_none() || text("since") == pulled.as_deref() {
             self.sink.index().set_peer(peer, Some(checkpoint), None)?;

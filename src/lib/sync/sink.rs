@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::index::refused::Refused;
 use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin, Outcome};
 use crate::path::escape;
@@ -23,7 +24,7 @@ pub struct Tally {
     pub unchanged: u64,
     /// Older than what is there.
     pub older: u64,
-    /// Malformed.
+    /// Refused, and not known to be.
     pub failures: u64,
     /// The first and the last sequence number that they got.
     pub issued: Option<(u64, u64)>,
@@ -75,6 +76,8 @@ pub struct Sink<'a> {
     uuid: Option<String>,
     space_first: bool,
     space_met: bool,
+    /// What was refused, now or earlier.
+    refused: Refused,
     /// What became of the documents so far.
     pub tally: Tally,
 }
@@ -86,8 +89,9 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// The index cannot be read.
     pub fn new(index: &'a mut Sqlite, origin: Origin, space_first: bool, scratch: Option<PathBuf>) -> Result<Self> {
-        let uuid = uuid(index)?;
-        Ok(Self { index, scratch, copy: None, origin, uuid, space_first, space_met: false, tally: Tally::default() })
+        let (uuid, refused) = (uuid(index)?, index.refused()?);
+        let tally = Tally::default();
+        Ok(Self { index, scratch, copy: None, origin, uuid, space_first, space_met: false, refused, tally })
     }
 
     /// From here on the documents are another index's.
@@ -127,6 +131,25 @@ impl<'a> Sink<'a> {
         }
         let checked = document.check_foreign(SystemTime::now());
         checked.map_err(|error| error.context(escape(document.id().as_bytes())))
+    }
+
+    /// Counts what is not put: `what` is a text that is the same whenever it comes. Returns whether that
+    /// is to be told: of another index's changes, it is told once.
+    pub fn refuse(&mut self, what: &str, document: Option<&Document>) -> bool {
+        let new = self.refused.add(what, document, SystemTime::now()) || !self.space_first;
+        self.tally.failures += u64::from(new);
+        new
+    }
+
+    /// Remembers what was refused, once everything was read.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn keep_refused(&mut self) -> Result<()> {
+        if self.is_dry() || self.refused == self.index.refused()? {
+            return Ok(());
+        }
+        self.index.set_refused(&self.refused)
     }
 
     /// Puts `documents` in one transaction.

@@ -1,5 +1,7 @@
 //! Indexes that gossip in any order, are cut short anywhere, and end up with the same documents.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -442,10 +444,51 @@ fn what_a_damaged_or_hostile_index_says_stays_out() {
     }
     drop(raw);
     let one_way = Options { one_way: true, ..options() };
-    for _ in 0..2 {
-        let records = run(&stick, &here, &one_way).unwrap();
-        assert_eq!((&records[0]["doc_write_failures"], &records[0]["ok"]), (&json!(4), &json!(false)));
+    let came = |here: &Place| {
         let boxes: Vec<String> = here.index.boxes().unwrap().all.iter().map(|b| b.name.clone()).collect();
         assert_eq!((boxes.as_slice(), all(&here.index).len()), (["good".to_owned()].as_slice(), 4));
+    };
+    let records = run(&stick, &here, &one_way).unwrap();
+    assert_eq!((&records[0]["doc_write_failures"], &records[0]["ok"]), (&json!(4), &json!(false)));
+    came(&here);
+    // it is told once, and not read again
+    let records = run(&stick, &here, &one_way).unwrap();
+    assert_eq!([&records[0]["doc_write_failures"], &records[0]["docs_read"]], [&json!(0), &json!(0)]);
+    assert_eq!(records[0]["ok"], json!(true));
+    came(&here);
+    // nor by a stream, in which one that cannot be read is an error record
+    let there = fresh();
+    let mut index = there.index;
+    let options = put::Options { sync: true, quiet: true, ..put::Options::default() };
+    for (exit, lines) in [(Exit::Part, 9), (Exit::Done, 2)] {
+        let (mut stream, since) = (Vec::new(), index.pulled().unwrap());
+        get::get(&stick.index, &get::Query { since: Some(since), ..get::Query::default() }, &mut stream).unwrap();
+        assert_eq!(stream.iter().filter(|b| **b == b'\n').count(), lines, "{}", String::from_utf8_lossy(&stream));
+        assert_eq!(put_lines(&mut index, str::from_utf8(&stream).unwrap(), &options).0.unwrap(), exit);
+        assert_eq!(all(&index).len(), 4);
     }
+}
+
+#[test]
+fn what_was_refused_is_asked_for_again_when_it_could_be_taken() {
+    let (mut a, mut b) = (fresh(), fresh());
+    let far = SystemTime::now() + Duration::from_hours(2 * 366 * 24);
+    let ms = u64::try_from(far.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    a.put(&[space(UUID), entry("x", "/a", ms), entry("x", "/b", 1)]);
+    let one_way = Options { one_way: true, ..options() };
+    assert_eq!(run(&a, &b, &one_way).unwrap()[0]["doc_write_failures"], json!(1));
+    b.index.ask_again(SystemTime::now()).unwrap();
+    assert_eq!((b.index.pulled().unwrap().len(), all(&b.index).len()), (1, 2));
+    // the clock has come so far
+    b.index.ask_again(far).unwrap();
+    assert_eq!(b.index.pulled().unwrap(), [""; 0]);
+    assert_eq!(run(&a, &b, &one_way).unwrap()[0]["doc_write_failures"], json!(1));
+    // another version may take what this one does not
+    let raw = rusqlite::Connection::open(b.index.path()).unwrap();
+    assert_eq!(
+        raw.execute("UPDATE meta SET value = replace(value, '\"by\":\"', '\"by\":\"9') WHERE key = 'refused'", []).unwrap(),
+        1
+    );
+    b.index.ask_again(SystemTime::now()).unwrap();
+    assert_eq!(b.index.pulled().unwrap(), [""; 0]);
 }
