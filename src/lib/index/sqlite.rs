@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
 use super::{Index, Origin, Outcome, Select, Visit, changes, groups, put, schema};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want};
+use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want, split_id};
 use crate::stamp::{Clock, Stamp, random_id};
 use crate::version::Version;
 
@@ -22,7 +23,7 @@ pub struct Sqlite {
     pub(super) path: PathBuf,
     pub(super) id: u32,
     pub(super) last_put: (u64, u64),
-    writable: bool,
+    pub(super) writable: bool,
 }
 
 /// How to open an index.
@@ -76,6 +77,7 @@ impl Sqlite {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{}: no index here", named()),
             Err(error) => return Err(error).with_context(named),
         }
+        check_beside(path)?;
         let (connection, writable) = connect(path, access).with_context(named)?;
         schema::check(&connection).map_err(foreign).with_context(named)?;
         let mut index = Self { connection, path: path.to_path_buf(), id: 0, last_put: (0, 0), writable };
@@ -329,10 +331,10 @@ impl Sqlite {
 
 impl Index for Sqlite {
     fn get(&self, id: &str) -> Result<Option<Document>> {
-        if let Some((box_name, path)) = split_id(id, "") {
-            return Ok(self.entry(box_name, &path)?.map(Document::Entry));
-        }
-        if let Some((box_name, path)) = split_id(id, "mark:") {
+        if let Some((box_name, path, is_mark)) = split_id(id) {
+            if !is_mark {
+                return Ok(self.entry(box_name, &path)?.map(Document::Entry));
+            }
             let sql = format!("SELECT {MARK_COLUMNS} FROM marks m JOIN boxes b ON b.id = m.box WHERE b.name = ?1 AND m.key = ?2");
             let mut statement = self.connection.prepare_cached(&sql)?;
             let found = statement.query_row(params![box_name, path.key()], |r| Ok(mark_of(r)));
@@ -409,9 +411,17 @@ impl Boxes {
 }
 
 /// Splits `PREFIXbox:/path`; `None` when `id` has another form.
-fn split_id<'a>(id: &'a str, prefix: &str) -> Option<(&'a str, SpacePath)> {
-    let (box_name, path) = id.strip_prefix(prefix)?.split_once(':')?;
-    Some((box_name, SpacePath::from_spelled(path).ok()?))
+/// Refuses an index beside which is no file where SQLite has its own: it would wait for who writes to a
+/// fifo, and whoever brings a disk may have made one.
+fn check_beside(path: &Path) -> Result<()> {
+    let real = path.canonicalize().with_context(|| path.display().to_string())?;
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let mut beside = real.clone().into_os_string();
+        beside.push(suffix);
+        let regular = std::fs::symlink_metadata(&beside).map_or(true, |meta| meta.is_file());
+        ensure!(regular, "{}: not a file, so the index cannot be used", beside.display());
+    }
+    Ok(())
 }
 
 /// Device and inode of the index's file.
@@ -453,6 +463,7 @@ pub(super) fn last_stamp(connection: &Connection) -> Result<Stamp> {
 fn connect(path: &Path, access: Access) -> Result<(Connection, bool)> {
     let common = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let write = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | common).and_then(|connection| {
+        harden(&connection)?;
         connection.busy_timeout(BUSY)?;
         let writable = !connection.is_readonly(rusqlite::MAIN_DB)?;
         connection.pragma_query_value(None, "schema_version", |r| r.get::<_, i64>(0))?;
@@ -475,8 +486,22 @@ fn connect(path: &Path, access: Access) -> Result<(Connection, bool)> {
     connection.set_prepared_statement_cache_capacity(64);
     // SQLite with STAT4 would plan a statement anew for each value bound to it; measured on 100k look-ups
     // by path and by content, that is two thirds of the time
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok((connection, writable))
+}
+
+/// The schema of an index that came on a stick is anybody's: nothing in it runs (SQLite, "Defense Against
+/// The Dark Arts"). Ltr's own has neither triggers nor views.
+fn harden(connection: &Connection) -> rusqlite::Result<()> {
+    for (config, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        connection.set_db_config(config, on)?;
+    }
+    Ok(())
 }
 
 fn immutable(path: &Path, flags: OpenFlags) -> Result<Connection> {
@@ -491,6 +516,7 @@ fn immutable(path: &Path, flags: OpenFlags) -> Result<Connection> {
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | flags;
     let connection = Connection::open_with_flags(uri, flags)?;
+    harden(&connection)?;
     connection.pragma_query_value(None, "schema_version", |r| r.get::<_, i64>(0))?;
     Ok(connection)
 }

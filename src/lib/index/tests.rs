@@ -275,3 +275,42 @@ fn several_write_and_read_at_once() {
         .unwrap();
     assert_eq!(seqs, 150);
 }
+
+#[test]
+fn nothing_that_a_stick_brings_runs_or_is_waited_for() {
+    let (dir, mut index) = fresh();
+    index.put(&[Document::Entry(entry("x", "/a", 1, 1))], Origin::Here).unwrap();
+    let file = index.path().to_path_buf();
+    drop(index);
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    raw.execute_batch(
+        "CREATE TRIGGER gone AFTER INSERT ON entries BEGIN DELETE FROM entries; END;
+         CREATE TRIGGER gone_too AFTER UPDATE ON meta BEGIN DELETE FROM boxes; END;",
+    )
+    .unwrap();
+    drop(raw);
+    let mut index = Sqlite::open(&file, Access::Write).unwrap();
+    index.put(&[Document::Entry(entry("x", "/b", 2, 1))], Origin::Here).unwrap();
+    assert_eq!(index.count_files("x").unwrap(), 2);
+    drop(index);
+    // a view in the place of a table is endless work
+    let raw = rusqlite::Connection::open(&file).unwrap();
+    raw.execute_batch(
+        "ALTER TABLE boxes RENAME TO real; CREATE VIEW boxes AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)
+         SELECT id, 'b' || id AS name, 0 AS commits FROM n;",
+    )
+    .unwrap();
+    drop(raw);
+    Sqlite::open(&file, Access::Read).unwrap().boxes().unwrap_err();
+    // SQLite would wait for who writes to the fifo
+    for suffix in ["journal", "wal", "shm"] {
+        let beside = dir.path().join(format!("{}-{suffix}", file.file_name().unwrap().to_str().unwrap()));
+        let _ = std::fs::remove_file(&beside);
+        rustix::fs::mknodat(rustix::fs::CWD, &beside, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for access in [Access::Read, Access::Write] {
+            let error = format!("{:#}", Sqlite::open(&file, access).unwrap_err());
+            assert!(error.contains("not a file"), "{error}");
+        }
+        std::fs::remove_file(&beside).unwrap();
+    }
+}
