@@ -32,6 +32,6 @@ fn main() -> ExitCode {
         let here = scene.here().zip(root.to_str()).map(|(name, root)| (name.to_owned(), root.to_owned()));
         let reaching = Reaching::new(&cli::host(), &root, here.into_iter().collect(), litter::sync::sink::uuid(&scene.index)?);
         let ssh = cli::ssh()?;
-        Search { index: &scene.index, reaching, ssh: &ssh }.cat(args.box_name.as_deref(), &path, cli::spool()?, cli::stdout())
+        Search { index: &scene.index, reaching, ssh: &ssh }.cat(args.box_name.as_deref(), &path, cli::spool()?, cli::raw_stdout())
     })
 }

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         let mode = mode(args, terminal)?;
         let zone = if mode.tells_time() { TimeZone::system() } else { TimeZone::UTC };
         let style = Style { mode, terminal, nul, zone };
-        show::format(cli::stdin(), cli::stdout(), &style, report)
+        show::format(cli::stdin(), cli::raw_stdout(), &style, report)
     })
 }
 

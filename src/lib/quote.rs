@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use os_display::Quotable;
@@ -68,6 +69,47 @@ fn is_harmful(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// JSON on its way to a terminal: what is in its texts and could do harm is written as `\u009b`, which
+/// means the same. JSON escapes only the first 32 controls by itself (RFC 8259, section 7).
+#[derive(Debug)]
+pub struct JsonForTerminal<W> {
+    output: W,
+    /// The beginning of a character whose end has not come yet.
+    begun: Vec<u8>,
+}
+
+impl<W: Write> JsonForTerminal<W> {
+    /// Writes to `output`.
+    pub fn new(output: W) -> Self {
+        Self { output, begun: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for JsonForTerminal<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let all = [std::mem::take(&mut self.begun).as_slice(), data].concat();
+        let whole = match str::from_utf8(&all) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => all.len(),
+        };
+        let mut text = String::with_capacity(whole);
+        for c in String::from_utf8_lossy(&all[..whole]).chars() {
+            if c != '\n' && is_harmful(c) {
+                text.push_str(&format!("\\u{:04x}", u32::from(c)));
+            } else {
+                text.push(c);
+            }
+        }
+        self.begun = all[whole..].to_vec();
+        self.output.write_all(text.as_bytes())?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +154,23 @@ mod tests {
             prop_assert!(!lines.iter().any(u8::is_ascii_control));
             let kept = Quoting::Raw.name(&raw);
             prop_assert_eq!(kept.as_ref(), &raw[..]);
+        }
+
+        #[test]
+        fn json_on_a_terminal_means_the_same(text in any::<String>(), cuts in proptest::collection::vec(1usize..5, 0..9)) {
+            let text = format!("{text}\u{9b}31m\u{7f}\u{202e}");
+            let json = serde_json::to_string(&text).unwrap();
+            let mut output = JsonForTerminal::new(Vec::new());
+            let mut rest = json.as_bytes();
+            for cut in cuts {
+                let (first, more) = rest.split_at(cut.min(rest.len()));
+                output.write_all(first).unwrap();
+                rest = more;
+            }
+            output.write_all(rest).unwrap();
+            let shown = String::from_utf8(output.output).unwrap();
+            prop_assert!(!shown.chars().any(is_harmful));
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
         }
 
         #[test]

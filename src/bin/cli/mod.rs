@@ -4,7 +4,7 @@
 #![allow(clippy::print_stderr, reason = "this is where messages are printed")]
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout};
+use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use litter::exit::Exit;
 use litter::index::sqlite::Access;
 use litter::ltrbox::{self, Located};
 use litter::query::Scene;
+use litter::quote::JsonForTerminal;
 use litter::report::{Report, Unit};
 use litter::space::Space;
 use litter::ssh::Ssh;
@@ -139,8 +140,15 @@ pub fn stdin() -> BufReader<StdinLock<'static>> {
     BufReader::with_capacity(1 << 16, io::stdin().lock())
 }
 
-/// Standard output, buffered.
-pub fn stdout() -> BufWriter<Stdout> {
+/// Standard output for JSON, buffered; on a terminal no byte in it does harm.
+pub fn stdout() -> BufWriter<Box<dyn Write>> {
+    let terminal = stdout_is_terminal();
+    let output: Box<dyn Write> = if terminal { Box::new(JsonForTerminal::new(io::stdout())) } else { Box::new(io::stdout()) };
+    BufWriter::with_capacity(1 << 16, output)
+}
+
+/// Standard output as it is, buffered: for content, and for text that was made fit already.
+pub fn raw_stdout() -> BufWriter<Stdout> {
     BufWriter::with_capacity(1 << 16, io::stdout())
 }
 
