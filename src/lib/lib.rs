@@ -5,6 +5,7 @@
 //! Nothing in here prints, exits or reads the environment: functions take readers, writers and a
 //! [`report::Report`].
 
+pub mod chance;
 pub mod exit;
 pub mod path;
 pub mod quote;

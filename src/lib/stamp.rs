@@ -123,7 +123,7 @@ pub fn parse_hex8(text: &str) -> Option<u32> {
 /// Eight random hex digits' worth, for index ids and actors.
 #[must_use]
 pub fn random_id() -> u32 {
-    uuid::Uuid::new_v4().as_fields().0
+    crate::chance::bits()
 }
 
 /// Issues stamps greater than any it has seen.

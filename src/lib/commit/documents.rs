@@ -1,11 +1,11 @@
 //! The documents that record one change: entries with their next versions, and the marks that go along.
 
 use std::io::Write;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
 use super::{Commit, still_purged};
+use crate::chance::now;
 use crate::index::groups::Row;
 use crate::index::own::Own;
 use crate::index::sqlite::{BoxId, Sqlite};
@@ -151,7 +151,7 @@ impl<'a> Documents<'a> {
         // a file system with 2 s granularity also shifts whole hours with the time zone
         if !same && self.commit.fs.granularity_ns < 2_000_000_000 {
             (entry.attrs.mtime, entry.attrs.mtime_nsec) = mtime;
-            entry.stamp = self.author.clock.tick(SystemTime::now());
+            entry.stamp = self.author.clock.tick(now());
         }
         entry.local.clone_from(&record.local);
         out.put(&Document::Entry(entry))
@@ -240,7 +240,7 @@ impl<'a> Documents<'a> {
         (seen, alone): (u64, bool),
         out: &mut Writer<W>,
     ) -> Result<()> {
-        let stamp = self.author.clock.tick(SystemTime::now());
+        let stamp = self.author.clock.tick(now());
         out.put(&Document::Mark(Mark { box_name, path, want, seen, alone, stamp, extra: Extra::new() }))
     }
 
@@ -278,7 +278,7 @@ impl<'a> Documents<'a> {
     }
 
     fn put<W: Write>(&mut self, document: Document, out: &mut Writer<W>) -> Result<()> {
-        let stamp = self.author.clock.tick(SystemTime::now());
+        let stamp = self.author.clock.tick(now());
         match document {
             Document::Entry(entry) => out.put(&Document::Entry(Entry { stamp, ..entry })),
             other => out.put(&other),

@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
 use super::{Index, Origin, Outcome, Select, Visit, changes, groups, put, schema};
+use crate::chance::now;
 use crate::path::SpacePath;
 use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want, split_id};
 use crate::stamp::{Clock, Stamp, random_id};
@@ -85,7 +86,37 @@ impl Sqlite {
         Ok(index)
     }
 
-    /// The file.
+    /// An empty index that is in no file, with an id of its own, for as long as it is open.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn in_memory() -> Result<Self> {
+        let connection = Connection::open_in_memory()?;
+        tune(&connection)?;
+        schema::create(&connection)?;
+        let id = random_id();
+        set_meta(&connection, "id", i64::from(id))?;
+        Ok(Self { connection, path: PathBuf::new(), id, last_put: (0, 0), writable: true })
+    }
+
+    /// What becomes of a copy of this index in another place: one with another id, whose boxes are counted
+    /// for by other hands. It is in no file.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn copy_in_memory(&self) -> Result<Self> {
+        let mut connection = Connection::open_in_memory()?;
+        let backup = rusqlite::backup::Backup::new(&self.connection, &mut connection)?;
+        backup.run_to_completion(4096, Duration::ZERO, None)?;
+        drop(backup);
+        tune(&connection)?;
+        let mut index = Self { connection, path: PathBuf::new(), id: 0, last_put: (0, 0), writable: true };
+        index.draw_anew(None)?;
+        index.id = index.meta_u32("id")?;
+        Ok(index)
+    }
+
+    /// The file; empty for one in memory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -114,15 +145,24 @@ impl Sqlite {
             // no checkpoint fits an id that nobody has seen, so everything is read
             return Ok(random_id());
         }
+        let path = self.path.clone();
+        self.draw_anew(Some(&path))?;
+        self.meta_u32("id")
+    }
+
+    /// Another id, and other hands: somebody may go on with the old ones.
+    fn draw_anew(&mut self, path: Option<&Path>) -> Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        place(&transaction, &self.path)?;
+        match path {
+            Some(path) => place(&transaction, path)?,
+            None => set_meta(&transaction, "id", i64::from(random_id()))?,
+        }
         let boxes: Vec<i64> =
             transaction.prepare("SELECT box FROM own")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
         for box_id in boxes {
             transaction.execute("UPDATE own SET actor = ?2 WHERE box = ?1", params![box_id, random_id()])?;
         }
-        transaction.commit()?;
-        self.meta_u32("id")
+        Ok(transaction.commit()?)
     }
 
     fn is_in_place(&self) -> Result<bool> {
@@ -482,12 +522,17 @@ fn connect(path: &Path, access: Access) -> Result<(Connection, bool)> {
     }
     // FULL: what a peer was told must still be here after a power cut, or a number would be used twice
     connection.pragma_update(None, "synchronous", "FULL")?;
+    tune(&connection)?;
+    Ok((connection, writable))
+}
+
+fn tune(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.set_prepared_statement_cache_capacity(64);
     // SQLite with STAT4 would plan a statement anew for each value bound to it; measured on 100k look-ups
     // by path and by content, that is two thirds of the time
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    Ok((connection, writable))
+    Ok(())
 }
 
 /// The schema of an index that came on a stick is anybody's: nothing in it runs (SQLite, "Defense Against
@@ -623,6 +668,6 @@ fn extra_of(text: Option<String>) -> Result<Extra> {
 /// Milliseconds since 1970 now, for what the index remembers of time.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
