@@ -517,3 +517,22 @@ fn a_rename_there_and_back_is_two_renames() {
     b.pull();
     assert_eq!(a.tree(), b.tree());
 }
+
+#[test]
+fn what_a_purge_took_is_not_refused_when_it_was_edited_elsewhere() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write_at("f", "one", 1_600_000_000);
+    a.commit();
+    sync(&a.index, &b.index);
+    b.pull();
+    b.purge("f");
+    // a pull that is killed before the index learns of what it did
+    b.rm("f");
+    a.write_at("f", "edited elsewhere", 1_600_000_009);
+    a.commit();
+    sync(&a.index, &b.index);
+    b.commit();
+    assert_eq!(b.pull(), ["fetch /f"]);
+    assert_eq!(b.contents(), ["edited elsewhere"]);
+}

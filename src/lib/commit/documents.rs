@@ -11,7 +11,7 @@ use crate::index::own::Own;
 use crate::index::sqlite::{BoxId, Sqlite};
 use crate::path::SpacePath;
 use crate::record::{Change, Document, Entry, Extra, FileRecord, Ftype, Local, Mark, Mode, Want};
-use crate::resolve::{Heads, edited};
+use crate::resolve::edited;
 use crate::stamp::{Clock, random_id};
 use crate::stream::Writer;
 use crate::version::Version;
@@ -176,10 +176,11 @@ impl<'a> Documents<'a> {
     pub(super) fn gone<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
         let rows = self.index.group(&record.path)?.rows;
-        let heads = Heads::of(&rows, |_| true);
         entry.present = false;
         entry.local = Some(Local { status: record.status.clone(), ..Local::default() });
-        let purge = heads.winner().filter(|w| w.purged && w.version.includes(&entry.version));
+        // what was purged had to go, be it that somebody edited it meanwhile: nobody refused that edit. A pull
+        // that was cut short leaves it so
+        let purge = rows.iter().filter(|r| r.purged && r.version.includes(&entry.version)).max_by_key(|r| r.stamp);
         if let Some(purge) = purge {
             (entry.purged, entry.version) = (true, purge.version.clone());
             return self.put(Document::Entry(entry), out);
