@@ -25,7 +25,7 @@ sources := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # of ltr itself; those of the programs are made from their options
 completion = $(if $(wildcard completions/$(1)),$(INSTALL) -m 644 completions/$(1) '$(2)')
 
-.PHONY: all help demo prepare lint test bench install uninstall clean
+.PHONY: all help demo prepare lint test soak bench install uninstall clean
 
 all: $(built)/.built
 
@@ -38,6 +38,7 @@ help:
 	@echo 'make [all]                 build the programs (PROFILE=debug: quickly)'
 	@echo 'make demo [DIR=/a/folder]  the main job, on real files in a temporary folder'
 	@echo 'make test                  install what the tests need, and run them all'
+	@echo 'make soak                  the same by the hour: simulated worlds, random histories (LTR_WORLDS=, LTR_HISTORIES=, LTR_SEED=)'
 	@echo 'make lint                  format, clippy, shellcheck, manual pages'
 	@echo 'make bench                 measure'
 	@echo 'make install [PREFIX=$(PREFIX)] [DESTDIR=]'
@@ -57,6 +58,11 @@ lint: prepare
 
 test: prepare
 	tests/run
+
+# Whatever fails is printed with its seed; tests/world/main.rs says how to replay it.
+soak: prepare
+	LTR_WORLDS=$${LTR_WORLDS-100000} $(CARGO) test --locked --profile soak --test world models -- --nocapture
+	LTR_HISTORIES=$${LTR_HISTORIES-2000} $(CARGO) test --locked --profile soak --test world folders -- --nocapture
 
 bench: all
 	bench/run

@@ -1,0 +1,609 @@
+//! The pure layer: boxes whose disks are maps, indexes in memory, clocks that are wrong by hours. What is
+//! real is what decides: comparing, committing, merging, planning; see [`crate::fetch`] for the rest.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::rc::Rc;
+
+use litter::chance::{self, Simulated};
+use litter::commit::{Author, Commit, record, settle};
+use litter::compare::{Compare, Comparer, Difference};
+use litter::index::own::Own;
+use litter::index::sqlite::Sqlite;
+use litter::index::{Index, Origin};
+use litter::path::SpacePath;
+use litter::plan::{Request, plan};
+use litter::reach::{Cost, Reach};
+use litter::record::{Action, Change as Differs, Document, Entry, FORMAT, Fields, FileRecord, Ftype, Local, Mark, Policy, Want};
+use litter::report::Collected;
+use litter::resolve::{Heads, purged};
+use litter::scan::Found;
+use litter::stream::{Line, Reader, Writer};
+
+use crate::disk::{Disk, FAT, NATIVE};
+use crate::fetch::{Fetch, shown};
+use crate::peer::{self, Map};
+use crate::rng::Rng;
+use crate::system::{Change, Part, System, Told, Tree, path};
+
+/// A day in autumn 2026, in milliseconds since 1970.
+const BEGIN: u64 = 1_795_000_000_000;
+
+struct ModelBox {
+    name: String,
+    disk: Disk,
+    away: bool,
+    /// The index that its cookie names on the machine where it is now.
+    index: usize,
+    backup: Option<(Disk, Sqlite)>,
+    /// A copy of its folder.
+    copy: Option<Disk>,
+}
+
+/// The id and sequence number of an index, and its documents then.
+type Read = ((u32, u64), Rc<[Document]>);
+
+pub struct Model {
+    boxes: Vec<ModelBox>,
+    indexes: Vec<Sqlite>,
+    /// By how many milliseconds the clock of each index's machine is wrong.
+    wrong: Vec<i64>,
+    /// Another kind of peer, that some syncs go through.
+    hub: Option<Map>,
+    now_ms: u64,
+    cookies: u64,
+    /// What was read of each index, and when.
+    read: RefCell<BTreeMap<usize, Read>>,
+}
+
+fn spool(text: &[u8]) -> File {
+    let fd = rustix::fs::memfd_create("spool", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let mut file = File::from(fd);
+    file.write_all(text).unwrap();
+    file
+}
+
+fn emptied() -> File {
+    spool(b"")
+}
+
+impl Model {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let count = 2 + rng.below(4);
+        let hosts = match rng.below(3) {
+            0 => 1,
+            1 => count,
+            _ => 1 + rng.below(count),
+        };
+        chance::simulate(Some(Simulated { now_ms: BEGIN, seed: rng.next() }));
+        let indexes: Vec<Sqlite> = (0..hosts).map(|_| Sqlite::in_memory().unwrap()).collect();
+        let hours = |rng: &mut Rng| i64::try_from(rng.below(13)).unwrap() - 6;
+        let wrong = indexes.iter().map(|_| if rng.one_in(2) { 0 } else { hours(&mut rng) * 3_600_000 }).collect();
+        let hub = rng.one_in(3).then(|| Map::new(0xcafe));
+        let mut model = Self { boxes: Vec::new(), indexes, wrong, hub, now_ms: BEGIN, cookies: 0, read: RefCell::default() };
+        let mut space = Fields::default();
+        let mut clock = model.indexes[0].clock().unwrap();
+        let mincopies = if rng.one_in(5) { 2 } else { 1 };
+        for (key, value) in [("uuid", "11111111-2222".into()), ("format", FORMAT.into()), ("mincopies", mincopies.into())] {
+            space.set(key, value, clock.tick(chance::now()));
+        }
+        for index in &mut model.indexes {
+            index.put(&[Document::Space(space.clone())], Origin::Here).unwrap();
+        }
+        for b in 0..count {
+            let policy = ["complete", "complete", "complete", "ondemand", "skeleton"][rng.below(5)];
+            let kind = rng.below(8);
+            model.make_box(b, b % hosts, policy, kind);
+        }
+        for _ in 0..2 {
+            for i in 1..hosts {
+                model.merge(0, i, None);
+                model.merge(i, 0, None);
+            }
+        }
+        model
+    }
+
+    fn make_box(&mut self, b: usize, index: usize, policy: &str, kind: usize) {
+        let name = format!("box{b}");
+        let cookie = self.cookie();
+        let (fs, folds) = match kind {
+            0 => (FAT, false),
+            1 => (FAT, true),
+            2 => (NATIVE, true),
+            _ => (NATIVE, false),
+        };
+        self.at(index);
+        let mut clock = self.indexes[index].clock().unwrap();
+        let mut fields = Fields::default();
+        for (key, value) in [("uuid", name.as_str()), ("policy", policy)] {
+            fields.set(key, value.into(), clock.tick(chance::now()));
+        }
+        self.indexes[index].put(&[Document::Box(name.clone(), fields)], Origin::Here).unwrap();
+        self.indexes[index].adopt_box(&name, cookie, true).unwrap();
+        self.boxes.push(ModelBox { name, disk: Disk::new(fs, folds, cookie), away: false, index, backup: None, copy: None });
+    }
+
+    fn cookie(&mut self) -> (u64, u64) {
+        self.cookies += 1;
+        (1, self.cookies)
+    }
+
+    /// From here on the clock is that of the index's machine.
+    fn at(&self, index: usize) {
+        let now_ms = self.now_ms.saturating_add_signed(self.wrong[index]);
+        let seed = chance::simulated().map_or(0, |world| world.seed);
+        chance::simulate(Some(Simulated { now_ms, seed }));
+    }
+
+    fn seconds(&self, index: usize) -> i64 {
+        i64::try_from(self.now_ms.saturating_add_signed(self.wrong[index]) / 1000).unwrap()
+    }
+
+    fn merge(&mut self, from: usize, to: usize, cut: Option<u32>) {
+        let Ok([source, target]) = self.indexes.get_disjoint_mut([from, to]) else { return };
+        let known = target.peer(source.id()).unwrap().0;
+        if let Some(checkpoint) = peer::read(source, target, known.as_deref(), cut) {
+            target.set_peer(source.id(), Some(&checkpoint), None).unwrap();
+        }
+    }
+
+    fn merge_hub(&mut self, at: usize, cut: Option<u32>) {
+        let Some(hub) = &mut self.hub else { return };
+        let index = &mut self.indexes[at];
+        let (pulled, pushed) = index.peer(hub.id).unwrap();
+        // an index that was put back to an older state has a checkpoint that it does not honour
+        let pushed = pushed.filter(|p| index.honours(p).unwrap());
+        let back = peer::read(hub, index, pulled.as_deref(), cut);
+        let there = peer::read(index, hub, pushed.as_deref(), cut);
+        index.set_peer(hub.id, back.as_deref(), there.as_deref()).unwrap();
+    }
+
+    /// The records of a scan that differ from the index, hashed.
+    fn changes(&mut self, b: usize, under: &[SpacePath], told: &mut Told) -> Vec<u8> {
+        let here = &mut self.boxes[b];
+        let index = &self.indexes[here.index];
+        let items = here.disk.items();
+        let compare = Compare { box_name: here.name.clone(), under: under.to_vec(), all: false, fs: here.disk.fs };
+        let mut records = Vec::new();
+        let mut out = |difference| {
+            match difference {
+                Difference::Record(record) => records.push(record),
+                Difference::Unknown(found) => told.failures.push(format!("{found:?}")),
+            }
+            Ok(())
+        };
+        let mut comparer = Comparer::new(index, compare, None, &mut out).unwrap();
+        for item in items {
+            if under.is_empty() || under.iter().any(|u| item.path.is_within(u)) {
+                comparer.found(Found::Item(item)).unwrap();
+            }
+        }
+        comparer.finish().unwrap();
+        let mut stream = Vec::new();
+        let mut writer = Writer::new(&mut stream);
+        for mut record in records {
+            hash(&mut record, &here.disk);
+            writer.put(&record).unwrap();
+        }
+        writer.end(serde_json::Map::new()).unwrap();
+        stream
+    }
+
+    fn commit_of(&self, b: usize, named: Vec<SpacePath>) -> Commit {
+        Commit { box_name: self.boxes[b].name.clone(), named, gone_ok: true, fs: self.boxes[b].disk.fs }
+    }
+
+    fn own(&mut self, b: usize) -> Result<Own, Told> {
+        let here = &self.boxes[b];
+        let refused = |why: String| Told { refused: Some(why), ..Told::default() };
+        if here.away {
+            return Err(refused("the disk is away".to_owned()));
+        }
+        self.at(here.index);
+        self.indexes[here.index].own(&here.name, here.disk.cookie).map_err(|e| refused(e.to_string()))
+    }
+
+    fn put(&mut self, index: usize, documents: &[Document]) {
+        self.indexes[index].put(documents, Origin::Here).unwrap();
+    }
+
+    fn actions(&self, b: usize, from: Option<usize>) -> Vec<Action> {
+        let here = &self.boxes[b];
+        let reach = |info: &litter::index::sqlite::BoxInfo| {
+            let there = self.boxes.iter().find(|other| other.name == info.name);
+            let cost = match there {
+                Some(there) if there.away => Cost::Nowhere,
+                Some(there) if there.index == here.index => Cost::SameDisk,
+                Some(_) => Cost::Mounted,
+                None => Cost::Nowhere,
+            };
+            Reach { cost, url: info.name.clone() }
+        };
+        let from = from.map(|f| self.boxes[f].name.clone()).into_iter().collect();
+        let request = Request { box_name: here.name.clone(), under: Vec::new(), from, reach: &reach };
+        let mut out = Vec::new();
+        plan(&self.indexes[here.index], &request, &mut out).unwrap();
+        values(&out).into_iter().map(|v| serde_json::from_value(v).unwrap()).collect()
+    }
+}
+
+/// What `ltr-hash` adds.
+fn hash(record: &mut FileRecord, disk: &Disk) {
+    if record.ftype == Ftype::Dir || record.local.is_none() {
+        return;
+    }
+    let spot = &disk.spots[&record.path];
+    record.sha1 = spot.sha1;
+    if record.change == Some(Differs::Suspect)
+        && let Some(was) = &record.was
+    {
+        let same = was.sha1 == spot.sha1 && was.ftype == record.ftype && record.mode.is_none_or(|m| m == was.mode);
+        if same {
+            record.status = record.otherwise.clone();
+        } else {
+            record.change = Some(Differs::Modified);
+        }
+    }
+}
+
+fn values(stream: &[u8]) -> Vec<serde_json::Value> {
+    let mut reader = Reader::new(stream);
+    let mut all = Vec::new();
+    while let Some(line) = reader.next_line().unwrap() {
+        if let Line::Record { json, .. } = line {
+            all.push(serde_json::from_slice(json).unwrap());
+        }
+    }
+    all
+}
+
+fn documents_of(stream: &[u8]) -> Vec<Document> {
+    let mut reader = Reader::new(stream);
+    let mut all = Vec::new();
+    while let Some(line) = reader.next_line().unwrap() {
+        if let Line::Record { json, .. } = line {
+            all.push(Document::from_json(json).unwrap());
+        }
+    }
+    all
+}
+
+impl System for Model {
+    fn names(&self) -> Vec<String> {
+        self.boxes.iter().map(|b| b.name.clone()).collect()
+    }
+
+    fn is_here(&self, b: usize) -> bool {
+        !self.boxes[b].away
+    }
+
+    fn tree(&self, b: usize) -> Tree {
+        self.boxes[b].disk.tree()
+    }
+
+    fn elsewhere(&self) -> Vec<Tree> {
+        self.boxes.iter().filter_map(|b| b.copy.as_ref()).map(Disk::tree).collect()
+    }
+
+    fn documents(&self, b: usize) -> Rc<[Document]> {
+        let index = &self.indexes[self.boxes[b].index];
+        let key = (index.id(), index.seq().unwrap());
+        let mut read = self.read.borrow_mut();
+        if let Some((_, documents)) = read.get(&self.boxes[b].index).filter(|r| r.0 == key) {
+            return documents.clone();
+        }
+        let documents: Rc<[Document]> = peer::documents(index).into();
+        read.insert(self.boxes[b].index, (key, documents.clone()));
+        documents
+    }
+
+    fn index_of(&self, b: usize) -> usize {
+        self.boxes[b].index
+    }
+
+    fn change(&mut self, b: usize, change: &Change) {
+        let now = self.seconds(self.boxes[b].index);
+        self.boxes[b].disk.change(change, now);
+    }
+
+    fn status(&mut self, b: usize) -> Told {
+        let mut told = Told::default();
+        let hashed = self.changes(b, &[], &mut told);
+        let mut out = Vec::new();
+        let index = &self.indexes[self.boxes[b].index];
+        settle(&self.commit_of(b, Vec::new()), false, index, hashed.as_slice(), &mut out, emptied()).unwrap();
+        for record in values(&out) {
+            let record: FileRecord = serde_json::from_value(record).unwrap();
+            if let Some(letter) = record.status.filter(|s| s != "C") {
+                told.letters.push((letter, record.path.spelled()));
+            }
+        }
+        told
+    }
+
+    fn commit(&mut self, b: usize, name: Option<&str>) -> Told {
+        let own = match self.own(b) {
+            Ok(own) => own,
+            Err(told) => return told,
+        };
+        let named: Vec<SpacePath> = name.iter().map(|n| path(n)).collect();
+        let mut told = Told::default();
+        let hashed = self.changes(b, &named, &mut told);
+        let index = &self.indexes[self.boxes[b].index];
+        let author = Author { own, clock: index.clock().unwrap() };
+        let (mut out, mut report) = (Vec::new(), Collected::default());
+        let input = (hashed.as_slice(), Some(spool(&hashed)));
+        record(&self.commit_of(b, named), index, author, input, &mut out, emptied(), &mut report).unwrap();
+        told.failures.extend(report.failures.into_iter().map(|f| format!("{}: {}", f.0, f.1)));
+        let documents = documents_of(&out);
+        for document in &documents {
+            if let Document::Entry(Entry { local: Some(Local { status: Some(letter), renamed, .. }), path, .. }) = document {
+                let shown = renamed.as_ref().map_or_else(|| path.spelled(), |old| format!("{old} -> {path}"));
+                told.letters.push((letter.clone(), shown));
+            }
+        }
+        self.put(self.boxes[b].index, &documents);
+        told
+    }
+
+    fn pull(&mut self, b: usize, from: Option<usize>, cut: Option<u32>) -> Told {
+        let own = match self.own(b) {
+            Ok(own) => own,
+            Err(told) => return told,
+        };
+        let actions = self.actions(b, from);
+        let again = self.actions(b, from);
+        assert_eq!(actions, again, "the same plan twice");
+        let index = self.boxes[b].index;
+        let (name, nothing) = (self.boxes[b].name.clone(), Disk::new(NATIVE, false, (0, 0)));
+        let mut disk = std::mem::replace(&mut self.boxes[b].disk, nothing);
+        let others = self.boxes.iter().filter(|o| !o.away && o.name != name).map(|o| (o.name.clone(), &o.disk)).collect();
+        let clock = self.indexes[index].clock().unwrap();
+        let mut fetch = Fetch::new(name, &mut disk, others, clock, own.actor, own.commits);
+        fetch.cut = cut.map(|cut| cut % (u32::try_from(actions.len()).unwrap() + 1));
+        fetch.run(&actions);
+        let Fetch { mut facts, done, failures, notices, .. } = fetch;
+        if let Some(cut) = cut {
+            // the index learns of things after they are so
+            facts.truncate((cut >> 16) as usize % (facts.len() + 1));
+        }
+        let clean = failures.is_empty() && notices.is_empty() && cut.is_none();
+        let mut told = Told { steps: done, failures, ..Told::default() };
+        told.letters = notices.into_iter().map(|n| ("!".to_owned(), n)).collect();
+        if clean {
+            let mut planned: Vec<String> = actions.iter().map(shown).collect();
+            let mut steps = told.steps.clone();
+            planned.sort();
+            steps.sort();
+            assert_eq!(planned, steps, "what was planned is what was done");
+        }
+        self.boxes[b].disk = disk;
+        self.put(index, &facts);
+        told
+    }
+
+    fn sync(&mut self, a: usize, b: usize, cut: Option<u32>) -> Told {
+        let (one, two) = (self.boxes[a].index, self.boxes[b].index);
+        if one == two {
+            self.merge_hub(one, cut);
+        } else {
+            self.merge(one, two, cut);
+            self.merge(two, one, cut);
+        }
+        Told::default()
+    }
+
+    fn mark(&mut self, by: usize, b: usize, name: &str, want: Want) -> Told {
+        let at = self.boxes[by].index;
+        self.at(at);
+        let index = &self.indexes[at];
+        let box_name = self.boxes[b].name.clone();
+        let Some(seen) = index.boxes().unwrap().by_name(&box_name).map(|b| b.commits) else { return Told::default() };
+        let stamp = index.clock().unwrap().tick(chance::now());
+        let mark = Mark { box_name, path: path(name), want, seen, alone: false, stamp, extra: Default::default() };
+        self.put(at, &[Document::Mark(mark)]);
+        Told::default()
+    }
+
+    fn purge(&mut self, b: usize, name: &str) -> Told {
+        let own = match self.own(b) {
+            Ok(own) => own,
+            Err(told) => return told,
+        };
+        let at = self.boxes[b].index;
+        let index = &self.indexes[at];
+        let boxes = index.boxes().unwrap();
+        let me = self.boxes[b].name.clone();
+        let mut clock = index.clock().unwrap();
+        let mut documents = Vec::new();
+        let mut groups = index.groups(&path(name));
+        while let Some(group) = groups.next().unwrap() {
+            let heads = Heads::of(&group.rows, |_| true);
+            let Some(winner) = heads.winner().filter(|w| !w.purged) else { continue };
+            let theirs = index.entry(&boxes.by_id(winner.box_id).unwrap().name, &group.path).unwrap().unwrap();
+            let mine = index.entry(&me, &group.path).unwrap();
+            let present = mine.as_ref().is_some_and(|e| e.present);
+            let version = purged(&group.rows, own.actor, own.commits + 1);
+            let (commit, local) = mine.as_ref().map_or((0, None), |m| (m.commit, m.local.clone()));
+            let local = local.or(Some(Local { racy: true, ..Local::default() }));
+            let base = mine.filter(|_| present).unwrap_or(theirs);
+            let stamp = clock.tick(chance::now());
+            documents.push(Document::Entry(Entry {
+                box_name: me.clone(),
+                present,
+                purged: true,
+                moved: None,
+                commit,
+                version,
+                stamp,
+                local,
+                ..base
+            }));
+        }
+        self.put(at, &documents);
+        Told::default()
+    }
+
+    fn set_policy(&mut self, by: usize, b: usize, policy: Policy) -> Told {
+        let at = self.boxes[by].index;
+        self.at(at);
+        let index = &self.indexes[at];
+        let Some(mut fields) = index.box_fields(&self.boxes[b].name).unwrap() else { return Told::default() };
+        let stamp = index.clock().unwrap().tick(chance::now());
+        fields.set("policy", policy.to_string().into(), stamp);
+        let document = Document::Box(self.boxes[b].name.clone(), fields);
+        self.put(at, &[document]);
+        Told::default()
+    }
+
+    fn go_away(&mut self, b: usize) {
+        self.boxes[b].away = true;
+    }
+
+    fn come_back(&mut self, b: usize) {
+        self.boxes[b].away = false;
+    }
+
+    fn back_up(&mut self, b: usize) {
+        let index = self.indexes[self.boxes[b].index].copy_in_memory().unwrap();
+        self.boxes[b].backup = Some((self.boxes[b].disk.clone(), index));
+    }
+
+    fn restore(&mut self, b: usize, part: Part) -> bool {
+        let cookie = self.cookie();
+        let here = &mut self.boxes[b];
+        let Some((disk, index)) = &here.backup else { return false };
+        if part != Part::Index {
+            let mut disk = disk.clone();
+            // every file is a new one
+            for (at, spot) in disk.spots.values_mut().enumerate() {
+                (spot.ino, spot.ctime) = (u64::MAX / 2 + at as u64, i64::MAX / 2);
+            }
+            disk.cookie = if part == Part::Both { cookie } else { here.disk.cookie };
+            here.disk = disk;
+        }
+        if part != Part::Files {
+            let index = index.copy_in_memory().unwrap();
+            self.indexes[here.index] = index;
+        }
+        true
+    }
+
+    fn copy_folder(&mut self, b: usize) {
+        let cookie = self.cookie();
+        let here = &mut self.boxes[b];
+        match &mut here.copy {
+            Some(copy) => std::mem::swap(copy, &mut here.disk),
+            None => here.copy = Some(Disk { cookie, ..here.disk.clone() }),
+        }
+    }
+
+    fn other_replica(&mut self, b: usize, pick: u32) -> bool {
+        let at = pick as usize % self.indexes.len();
+        let (name, cookie) = (self.boxes[b].name.clone(), self.boxes[b].disk.cookie);
+        let index = &mut self.indexes[at];
+        let known = index.boxes().unwrap().by_name(&name).is_some_and(|b| b.fields.is_some());
+        if at == self.boxes[b].index || !known {
+            return false;
+        }
+        if !index.is_own(&name).unwrap() {
+            index.adopt_box(&name, cookie, false).unwrap();
+        }
+        self.boxes[b].index = at;
+        true
+    }
+
+    fn rebuild(&mut self, b: usize, pick: u32) -> bool {
+        let (at, from) = (self.boxes[b].index, pick as usize % self.indexes.len());
+        let complete = self
+            .boxes
+            .iter()
+            .all(|b| b.index != at || self.indexes[from].boxes().unwrap().by_name(&b.name).is_some_and(|b| b.fields.is_some()));
+        if at == from || !complete {
+            return false;
+        }
+        self.indexes[at] = Sqlite::in_memory().unwrap();
+        self.merge(from, at, None);
+        for b in self.boxes.iter().filter(|b| b.index == at) {
+            self.indexes[at].adopt_box(&b.name, b.disk.cookie, false).unwrap();
+        }
+        true
+    }
+
+    fn meet(&mut self) {
+        for b in 0..self.boxes.len() {
+            // a restored index may not know that it writes for the box: then it is taken up again
+            let here = &self.boxes[b];
+            let index = &mut self.indexes[here.index];
+            if !index.is_own(&here.name).unwrap() {
+                index.adopt_box(&here.name, here.disk.cookie, false).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            for a in 0..self.indexes.len() {
+                for b in (0..self.indexes.len()).filter(|b| *b != a) {
+                    self.merge(a, b, None);
+                }
+                self.merge_hub(a, None);
+            }
+        }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now_ms += seconds * 1000;
+    }
+
+    fn tells_forgeries(&self, b: usize) -> bool {
+        self.boxes[b].disk.fs.stable_ids
+    }
+
+    fn folds_case(&self, b: usize) -> bool {
+        self.boxes[b].disk.folds
+    }
+
+    /// Merging in any order and any batching gives the same index.
+    fn check_end(&mut self) -> Result<(), String> {
+        let all: Vec<Document> = self.indexes.iter().flat_map(|i| peer::documents(i)).collect();
+        let mut rng = Rng(self.now_ms);
+        let mut map = Map::new(1);
+        map.put(&all, Origin::Elsewhere).unwrap();
+        for _ in 0..2 {
+            let mut shuffled = all.clone();
+            for at in (1..shuffled.len()).rev() {
+                shuffled.swap(at, rng.below(at + 1));
+            }
+            let mut index = Sqlite::in_memory().unwrap();
+            let mut rest = shuffled.as_slice();
+            while !rest.is_empty() {
+                let (batch, next) = rest.split_at(1 + rng.below(rest.len()));
+                index.put(batch, Origin::Elsewhere).unwrap();
+                rest = next;
+            }
+            let mut merged: Vec<String> = peer::documents(&index).iter().map(Document::canonical).collect();
+            merged.sort();
+            if merged != map.canonical() {
+                return Err("merging in another order gives another index".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[allow(dead_code, reason = "read in logs")]
+pub fn described(model: &Model) -> BTreeMap<String, String> {
+    let of = |b: &ModelBox| {
+        let fields = model.indexes[b.index].box_fields(&b.name).unwrap().unwrap_or_default();
+        format!(
+            "{} index {} {:?} {}",
+            fields.policy(),
+            b.index,
+            b.disk.fs.granularity_ns,
+            if b.disk.folds { "folds" } else { "" }
+        )
+    };
+    model.boxes.iter().map(|b| (b.name.clone(), of(b))).collect()
+}
