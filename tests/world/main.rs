@@ -10,7 +10,7 @@
 //! | after enough syncs and pulls without new edits all indexes are equal, and one more round does nothing | 4, 6 | at the end: `History::settle` |
 //! | all wants are fulfilled, and conflicting edits all survive on every box that wants them | 6.1, 6.3 | at the end: `Ledger::check_wants`, `ltr status` |
 //! | merging in any order and any batching gives the same index, that of a plain map | 4 | at the end: `Model::check_end` |
-//! | `-n` changes nothing: names, modes, times, inodes and contents of everything before and after | 9 | folders, a third of the pulls: `Real::dry` |
+//! | `-n` changes nothing: names, modes, times, inodes and contents of all files, and the documents of all indexes, before and after | 9 | folders, a third of the pulls: `Real::dry` |
 //! | what `-n` printed, or the plan said, is what the pull then did | 6 | `Real::pull`, `Model::pull` |
 //! | policy alone never removes: only what a person marked, deleted, purged or renamed goes | 10.3 | every pull: `Ledger::check_removed` |
 //! | a command that was killed leaves nothing behind that the next one does not sort out | 10.4 | folders, at the end: `Real::check_end` |

@@ -136,10 +136,13 @@ impl Real {
 
     /// `-n` says what the same command then does, and changes nothing.
     fn dry(&self, b: usize, args: &[&str]) -> Vec<String> {
-        // SQLite's own files come and go in the folder of an index that is read
+        // an index is compared by its documents: the first reader after a kill lets SQLite write what its log has
         let look = || {
             let mut all = self.shell.snapshot(".");
-            all.retain(|name, _| !name.ends_with(".ltr-index") && (!name.starts_with("host") || name.contains('/')));
+            all.retain(|name, _| !name.ends_with(".ltr-index") && !name.ends_with("/space") && !is_host(name));
+            let indexes = self.indexes().into_iter().map(|i| Sqlite::open(&i, Access::Read).unwrap());
+            let documents = indexes.flat_map(|i| peer::documents(&i));
+            all.extend(documents.map(|d| d.canonical()).enumerate().map(|(at, text)| (format!("document {at}"), text)));
             all
         };
         let before = look();
@@ -202,6 +205,11 @@ fn below(folder: &Path, prefix: &str, tree: &mut Tree) {
         };
         tree.insert(name, node);
     }
+}
+
+/// SQLite's own files come and go in the folder of an index that is read.
+fn is_host(name: &str) -> bool {
+    name.starts_with("host") && !name.contains('/')
 }
 
 /// `verb path` for each record of a type that `--json` shows.
