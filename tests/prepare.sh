@@ -23,6 +23,9 @@ need strace strace
 need sqlite3 sqlite3
 need jq jq
 need man man-db
+need node nodejs
+need npm npm
+need curl curl
 
 if test -n "$packages"
 then
@@ -47,6 +50,15 @@ then
 		$as_root apt-get -qq update
 		$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages
 	} || exit 3
+fi
+
+# what stands in for an Apache CouchDB
+couch=$(cd -- "$(dirname -- "$0")/couch" >/dev/null && pwd -P) || exit 3
+if ! test "$couch/node_modules/.package-lock.json" -nt "$couch/package-lock.json"
+then
+	printf 'prepare.sh: installing pouchdb-server\n'
+	(cd -- "$couch" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) || exit 3
+	touch -- "$couch/node_modules/.package-lock.json"
 fi
 
 for tool in fmt clippy

@@ -306,7 +306,7 @@ pub fn url(data: &[u8]) {
             assert!(!text.starts_with(['/', '.', '-']));
             assert_eq!(Space::parse(&space.to_string(), base).unwrap(), space);
         }
-        Ok(Space::Http(http)) => assert!(http.starts_with("http")),
+        Ok(Space::Http(http)) => assert!(http.to_string().starts_with("http")),
         Err(_) => {}
     }
     if let Some(folder) = folder_of(text) {

@@ -25,8 +25,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _report| {
-        let scene = cli::scene(None, Access::Read)?;
+    cli::run(|args: Args, report| {
+        let scene = cli::scene(None, Access::Read, report)?;
         let path = scene.resolve(&args.path)?;
         let root = scene.located.as_ref().map_or(PathBuf::from("."), |located| located.root.clone());
         let here = scene.here().zip(root.to_str()).map(|(name, root)| (name.to_owned(), root.to_owned()));

@@ -41,8 +41,8 @@ fn main() -> ExitCode {
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let located = match args.root {
-        Some(root) => ltrbox::at(&root.canonicalize().with_context(|| root.display().to_string())?)?,
-        None => ltrbox::locate(&std::env::current_dir()?)?,
+        Some(root) => ltrbox::at(&root.canonicalize().with_context(|| root.display().to_string())?, &cli::places())?,
+        None => ltrbox::locate(&std::env::current_dir()?, &cli::places())?,
     };
     let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
     let _lock = lock::take_or_inherit(&root, cli::lock_above())?;

@@ -25,8 +25,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| {
-        let scene = cli::scene(args.space.as_deref(), Access::Read)?;
+    cli::run(|args: Args, report| {
+        let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         list_boxes(&scene, &args.boxes, args.long, cli::stdout())
     })
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use litter::exit::Exit;
 use litter::index::sqlite::{Access, Sqlite};
+use litter::ltrbox::file_of;
 use litter::space::Space;
 
 /// Copy an index as it is now to a new file, even while others write to it
@@ -28,7 +29,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
-    let Space::File(path) = cli::space(Some(&args.space))? else { bail!("only an index in a file can be copied") };
+    let path = match cli::space(Some(&args.space))? {
+        Space::Ssh(_) => bail!("only an index of this machine can be copied"),
+        space => file_of(&space, &cli::places())?,
+    };
     let index = Sqlite::open(&path, Access::Read)?;
     File::create_new(&args.target).with_context(|| args.target.display().to_string())?;
     index.copy_to(&args.target)?;

@@ -27,8 +27,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| {
-        let scene = cli::scene(args.space.as_deref(), Access::Read)?;
+    cli::run(|args: Args, report| {
+        let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         let under = args.path.as_deref().map_or(Ok(SpacePath::root()), |path| scene.known(path))?;
         diff(&scene, [&args.box1, &args.box2], &under, cli::stdout())
     })

@@ -5,8 +5,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
+use litter::couch::visit::{Visit, visit};
 use litter::exit::Exit;
 use litter::index::changes::Checkpoint;
 use litter::index::sqlite::{Access, Sqlite};
@@ -65,6 +66,10 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     match cli::space(args.space.as_deref())? {
         Space::File(path) => get(&Sqlite::open(&path, Access::Read)?, &query, cli::stdout()),
         Space::Ssh(remote) => get_remote(&cli::ssh()?, &remote, &query, cli::stdout(), report),
-        Space::Http(_) => bail!("spaces kept in CouchDB are not supported yet"),
+        Space::Http(database) => {
+            let places = cli::places();
+            visit(&places, &database, &Visit { no_push: true, ..Visit::default() }, report)?;
+            get(&Sqlite::open(&places.replica(&database), Access::Read)?, &query, cli::stdout())
+        }
     }
 }

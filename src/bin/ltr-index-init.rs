@@ -17,5 +17,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| init(&std::env::current_dir()?, &args.space, cli::stdout()))
+    cli::run(|args: Args, _| {
+        let places = cli::places();
+        init(&std::env::current_dir()?, &cli::kept_text(&places, &args.space)?, &places, cli::stdout())
+    })
 }

@@ -5,8 +5,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
+use litter::couch::visit::{Visit, visit};
 use litter::exit::Exit;
 use litter::index::sqlite::{Access, Sqlite};
 use litter::space::Space;
@@ -51,6 +52,15 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
             put_stream(&mut index, cli::stdin(), cli::stdout(), &options, report)
         }
         Space::Ssh(remote) => put_remote(&cli::ssh()?, &remote, &options, std::io::stdin(), cli::stdout(), report),
-        Space::Http(_) => bail!("spaces kept in CouchDB are not supported yet"),
+        Space::Http(database) => {
+            let places = cli::places();
+            visit(&places, &database, &Visit { no_push: true, ..Visit::default() }, report)?;
+            let mut index = Sqlite::open(&places.replica(&database), if args.dryrun { Access::Read } else { Access::Write })?;
+            let exit = put_stream(&mut index, cli::stdin(), cli::stdout(), &options, report)?;
+            if !args.dryrun {
+                visit(&places, &database, &Visit { push_first: true, ..Visit::default() }, report)?;
+            }
+            Ok(exit)
+        }
     }
 }

@@ -28,9 +28,13 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| {
+    cli::run(|args: Args, report| {
         let access = if args.dryrun { Access::Read } else { Access::Write };
-        let mut scene = cli::scene(args.space.as_deref(), access)?;
-        set(&mut scene, &args.assignment, &args.value, args.dryrun, cli::stdout())
+        let mut scene = cli::scene(args.space.as_deref(), access, report)?;
+        let exit = set(&mut scene, &args.assignment, &args.value, args.dryrun, cli::stdout())?;
+        if !args.dryrun {
+            cli::push(args.space.as_deref(), report)?;
+        }
+        Ok(exit)
     })
 }

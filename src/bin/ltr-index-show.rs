@@ -22,5 +22,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| show(&cli::scene(args.space.as_deref(), Access::Read)?, args.object.as_deref(), cli::stdout()))
+    cli::run(|args: Args, report| {
+        show(&cli::scene(args.space.as_deref(), Access::Read, report)?, args.object.as_deref(), cli::stdout())
+    })
 }

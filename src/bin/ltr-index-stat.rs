@@ -23,8 +23,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| {
-        let scene = cli::scene(args.space.as_deref(), Access::Read)?;
+    cli::run(|args: Args, report| {
+        let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         stat(&scene, &scene.all_known(&args.paths)?, cli::stdout())
     })
 }

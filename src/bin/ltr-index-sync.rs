@@ -46,7 +46,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let folder = args.dryrun.then(tempfile::tempdir).transpose()?;
     let planned = args.scratch.clone();
     let scratch = args.scratch.or(folder.as_ref().map(|folder| folder.path().to_path_buf()));
-    let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()? };
+    let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()?, places: cli::places() };
     let a = cli::space(Some(&args.a))?;
     match args.b {
         Some(b) => sync(&a, &cli::space(Some(&b))?, &options, cli::stdout(), report),

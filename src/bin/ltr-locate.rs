@@ -24,7 +24,7 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, _| {
-        let located = locate(&args.dir)?;
+        let located = locate(&args.dir, &cli::places())?;
         if args.shell { put_shell(&located, cli::stdout()) } else { put_located(&located, cli::stdout()) }
     })
 }

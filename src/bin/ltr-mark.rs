@@ -46,9 +46,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, _| {
+    cli::run(|args: Args, report| {
         let access = if args.dryrun { Access::Read } else { Access::Write };
-        let mut scene = cli::scene(args.space.as_deref(), access)?;
+        let mut scene = cli::scene(args.space.as_deref(), access, report)?;
         let want = match (args.want, args.skip) {
             (true, _) => Want::Want,
             (_, true) => Want::Skip,
@@ -57,6 +57,10 @@ fn main() -> ExitCode {
         let separator = if args.nul { 0 } else { b'\n' };
         let wish = MarkPaths { box_name: args.box_name, want, paths: args.paths, separator, dry_run: args.dryrun };
         let mut stdin = cli::stdin();
-        mark(&mut scene, &wish, args.stdin.then_some(&mut stdin), cli::stdout())
+        let exit = mark(&mut scene, &wish, args.stdin.then_some(&mut stdin), cli::stdout())?;
+        if !args.dryrun {
+            cli::push(args.space.as_deref(), report)?;
+        }
+        Ok(exit)
     })
 }

@@ -29,12 +29,13 @@ fn main() -> ExitCode {
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let cwd = std::env::current_dir()?;
-    let located = locate(&cwd).ok();
+    let places = cli::places();
+    let located = locate(&cwd, &places).ok();
     let index = located.as_ref().map(|l| l.open(Access::Read)).transpose()?;
     let here = index.as_ref().zip(located.as_ref()).map(|(index, l)| (index, l.box_name.as_str()));
     let root = located.as_ref().map_or(cwd.as_path(), |l| l.root.as_path());
     let space = index.as_ref().map(uuid).transpose()?.flatten();
     let reaching = Reaching::new(&cli::host(), root, Vec::new(), space);
-    let search = Search { here, cwd: &cwd, reaching, ssh: cli::ssh()? };
+    let search = Search { here, cwd: &cwd, reaching, ssh: cli::ssh()?, places: &places };
     search.run(args.source.as_deref(), cli::stdout(), report)
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let here = std::env::current_dir()?;
-    let located = match locate(&here) {
+    let located = match locate(&here, &cli::places()) {
         Ok(located) => located,
         Err(error) if args.known => return Err(error),
         // a folder that is no box is scanned as if it were one
@@ -59,7 +59,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
 fn bare(args: &Args, report: &mut cli::Stderr) -> Result<Exit> {
     let [dir] = args.dirs.as_slice() else { anyhow::bail!("no index here: name one folder") };
     let dir = std::path::Path::new(dir).canonicalize()?;
-    match locate(&dir) {
+    match locate(&dir, &cli::places()) {
         Ok(Located { root, path, index, .. }) => match litter::index::sqlite::Sqlite::open(&index, Access::Read) {
             Ok(index) => scan(&root, &[path], &mut Entries(&index), cli::stdout(), report),
             Err(_) => scan(&root, &[path], &mut NothingTracked, cli::stdout(), report),

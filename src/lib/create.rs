@@ -19,13 +19,18 @@ use serde_json::{Map, Value};
 use self::carry::Place;
 use crate::boxfs::{BoxRoot, COOKIE};
 use crate::cookie::{Cookie, cookie_path};
+use crate::couch;
+use crate::couch::places::Places;
+use crate::couch::url::Database;
+use crate::couch::visit::{Visit, visit};
 use crate::exit::Exit;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Index, Origin};
-use crate::ltrbox::cookie_id;
+use crate::ltrbox::{cookie_id, file_of};
 use crate::path::escape;
 use crate::query::check_url;
 use crate::record::{Document, FORMAT, Fields, Mode, Policy, check_box_name};
+use crate::report::Report;
 use crate::space::{Space, check_host};
 use crate::stamp::{Stamp, random_id};
 use crate::stream::Writer;
@@ -84,6 +89,8 @@ struct Made {
     space: String,
     name: String,
     created: bool,
+    /// Whether the views and checks that come with it are new.
+    designed: bool,
 }
 
 /// Makes a box, and writes a `created` record; relative names are taken from the folder `cwd`.
@@ -91,16 +98,18 @@ struct Made {
 /// # Errors
 /// The folder is no folder, or a box already; the name is invalid or taken (or, to be reattached,
 /// unknown); there is no index at SPACE; something cannot be written.
-pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
+pub fn create<W: Write>(cwd: &Path, wish: &Create, places: &Places, output: W, report: &mut dyn Report) -> Result<Exit> {
     check_box_name(&wish.box_name)?;
     wish.urls.iter().try_for_each(|url| check_url(url))?;
-    let Space::File(file) = Space::parse(&wish.space, cwd)? else {
-        bail!("{}: only spaces in files are supported yet", wish.space);
-    };
+    let space = Space::parse(&wish.space, cwd)?;
     let root = folder(&cwd.join(&wish.dir), wish.mkdir)?;
-    let place = carry::place(&root, &file, wish.carry)?;
+    let file = file_of(&space, places)?;
+    if let Space::Http(database) = &space {
+        ask_database(places, database, wish, report)?;
+    }
+    let place = carry::place(&root, &space, &file, wish.carry)?;
     let cookie = format!("{}/{}", place.space, wish.box_name);
-    check_cookie(&cookie, &root, &place.file)?;
+    check_cookie(&cookie, &root, &place.file, places)?;
     let progress = if wish.resume { progress(wish, &place, &file, &root, &cookie)? } else { Progress::None };
     let reattach = wish.reattach || progress == Progress::Begun;
     let wish = &Create { reattach, ..wish.clone() };
@@ -112,12 +121,15 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, output: W) -> Result<Exit> {
     }
     if !wish.dry_run && !done {
         write(wish, &root, &place, &file, (!has_cookie).then_some(cookie.as_str()))?;
+        if let (Space::Http(database), false) = (&space, place.carried) {
+            visit(places, database, &Visit { push_first: true, ..Visit::default() }, report)?;
+        }
     }
     let made = Created {
         kind: "created",
         box_name: &wish.box_name,
         space: &place.space,
-        name: Space::File(place.file.clone()).name(),
+        name: place.name.clone(),
         root: escape(root.as_os_str().as_bytes()),
         cookie: &cookie,
         reattached: reattach || done,
@@ -153,7 +165,7 @@ fn progress(wish: &Create, place: &Place, file: &Path, root: &Path, cookie: &str
 fn write(wish: &Create, root: &Path, place: &Place, source: &Path, cookie: Option<&str>) -> Result<()> {
     std::fs::create_dir_all(root).with_context(|| root.display().to_string())?;
     let mut index = place.open(source)?;
-    let fresh = write_documents(&mut index, wish, root)?;
+    let fresh = write_documents(&mut index, wish, root, &place.name)?;
     if let Some(cookie) = cookie {
         write_cookie(&BoxRoot::open(root)?, cookie)?;
     }
@@ -183,9 +195,9 @@ fn folder(dir: &Path, may_lack: bool) -> Result<PathBuf> {
 }
 
 /// Whether the cookie leads back to the index: it has one line, and is text.
-fn check_cookie(cookie: &str, root: &Path, index: &Path) -> Result<()> {
+fn check_cookie(cookie: &str, root: &Path, index: &Path, places: &Places) -> Result<()> {
     let read = Cookie::parse(cookie.as_bytes()).and_then(|c| Space::parse(&c.space, root));
-    let leads = matches!(&read, Ok(Space::File(file)) if file == index);
+    let leads = read.and_then(|space| file_of(&space, places)).is_ok_and(|file| file == index);
     ensure!(leads, "{}: a cookie cannot name this space", index.display());
     Ok(())
 }
@@ -235,14 +247,13 @@ fn space_fields(name: &str, mut stamp: impl FnMut() -> Stamp) -> Fields {
 
 /// Writes the space's document when there is none, and the box's. Returns whether no other index can
 /// know more of the box than this one.
-fn write_documents(index: &mut Sqlite, wish: &Create, root: &Path) -> Result<bool> {
+fn write_documents(index: &mut Sqlite, wish: &Create, root: &Path, name: &str) -> Result<bool> {
     let (mut fields, fresh) = claim(index, wish)?;
     let mut clock = index.clock()?;
     let mut stamp = || clock.tick(SystemTime::now());
     let mut documents = Vec::new();
     if index.space()?.is_none() {
-        let name = index.path().file_name().unwrap_or_default().to_string_lossy();
-        documents.push(Document::Space(space_fields(&name, &mut stamp)));
+        documents.push(Document::Space(space_fields(name, &mut stamp)));
     }
     let mut changed = false;
     for (key, value) in box_fields(wish, &fields, root) {
@@ -311,14 +322,29 @@ fn write_cookie(beneath: &BoxRoot, cookie: &str) -> Result<()> {
     Ok(beneath.sync()?)
 }
 
-/// Creates the index at `space`, and writes an `index` record; harmless when it exists.
+/// Creates the index or the database `space`, and writes an `index` record; harmless when it exists.
 ///
 /// # Errors
 /// The form of `space` is not supported, or the file is something else or cannot be written.
-pub fn init<W: Write>(cwd: &Path, space: &str, output: W) -> Result<Exit> {
+pub fn init<W: Write>(cwd: &Path, space: &str, places: &Places, output: W) -> Result<Exit> {
     let parsed = Space::parse(space, cwd)?;
-    let Space::File(file) = &parsed else { bail!("{space}: only spaces in files are supported yet") };
-    let created = Sqlite::create(file)?;
-    let space = escape(file.as_os_str().as_bytes());
-    one_record(&Made { kind: "index", space, name: parsed.name(), created }, output)
+    let (space, made) = match &parsed {
+        Space::File(file) => {
+            let created = Sqlite::create(file)?;
+            (escape(file.as_os_str().as_bytes()), couch::design::Made { created, designed: created })
+        }
+        Space::Http(database) => (database.to_string(), couch::design::init(places, database)?),
+        Space::Ssh(remote) => bail!("{remote}: on another machine: ltr init makes it there"),
+    };
+    let couch::design::Made { created, designed } = made;
+    one_record(&Made { kind: "index", space, name: parsed.name(), created, designed }, output)
+}
+
+/// A database must answer before a box is made in it: others may have boxes of that name. Without
+/// consequences only where there is a replica to look at.
+fn ask_database(places: &Places, database: &Database, wish: &Create, report: &mut dyn Report) -> Result<()> {
+    if wish.dry_run {
+        return couch::visit::replica_of(places, database).map(drop);
+    }
+    visit(places, database, &Visit { insist: true, ..Visit::default() }, report).map(drop)
 }

@@ -29,6 +29,8 @@ pub mod hash;
 pub mod index;
 
 pub mod connections;
+pub mod couch;
+
 pub mod lock;
 pub mod ltrbox;
 pub mod reach;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::boxfs::{BoxRoot, COOKIE};
 use crate::cookie::{Cookie, cookie_path};
+use crate::couch::places::Places;
 use crate::index::own::Own;
 use crate::index::sqlite::{Access, Sqlite};
 use crate::path::{SpacePath, escape};
@@ -42,11 +43,11 @@ fn spelled<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S:
 ///
 /// # Errors
 /// There is none, or its cookie cannot be used.
-pub fn locate(dir: &Path) -> Result<Located> {
+pub fn locate(dir: &Path, places: &Places) -> Result<Located> {
     let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
     let root = dir.ancestors().find(|folder| folder.join(COOKIE).symlink_metadata().is_ok());
     let Some(root) = root else { bail!("{}: not in a box (no {COOKIE} here or in a folder above)", dir.display()) };
-    let mut located = at(root)?;
+    let mut located = at(root, places)?;
     let relative = dir.strip_prefix(root).unwrap_or(Path::new(""));
     located.path = SpacePath::from_relative(relative.as_os_str().as_bytes())?;
     Ok(located)
@@ -56,16 +57,16 @@ pub fn locate(dir: &Path) -> Result<Located> {
 ///
 /// # Errors
 /// There is none, or its cookie cannot be used.
-pub fn at(root: &Path) -> Result<Located> {
+pub fn at(root: &Path, places: &Places) -> Result<Located> {
     let cookie = Cookie::read(&BoxRoot::open(root).with_context(|| root.display().to_string())?)?;
     let named = || root.join(COOKIE).display().to_string();
     let space = Space::parse(&cookie.space, root).with_context(named)?;
-    let Space::File(index) = &space else { bail!("{}: {space}: only spaces in files are supported yet", named()) };
+    let index = file_of(&space, places).with_context(named)?;
     Ok(Located {
         root: root.to_path_buf(),
         box_name: cookie.box_name,
         space: space.to_string(),
-        index: index.clone(),
+        index,
         path: SpacePath::root(),
         carried: cookie.space.starts_with('.'),
     })
@@ -74,18 +75,30 @@ pub fn at(root: &Path) -> Result<Located> {
 /// The index of SPACE without a box around: `root` is then `base`, where nothing is read.
 ///
 /// # Errors
-/// SPACE is not a file on this machine.
-pub fn elsewhere(space: &str, base: &Path) -> Result<Located> {
+/// SPACE is on another machine.
+pub fn elsewhere(space: &str, base: &Path, places: &Places) -> Result<Located> {
     let space = Space::parse(space, base)?;
-    let Space::File(index) = &space else { bail!("{space}: only spaces in files are supported yet") };
+    let index = file_of(&space, places)?;
     Ok(Located {
         root: base.to_path_buf(),
         box_name: String::new(),
         space: space.to_string(),
-        index: index.clone(),
+        index,
         path: SpacePath::root(),
         carried: false,
     })
+}
+
+/// The SQLite file that reads of a space are made from: its index, or the replica of its database.
+///
+/// # Errors
+/// It is on another machine.
+pub fn file_of(space: &Space, places: &Places) -> Result<PathBuf> {
+    match space {
+        Space::File(file) => Ok(file.clone()),
+        Space::Http(database) => Ok(places.replica(database)),
+        Space::Ssh(_) => bail!("{space}: on another machine (ltr sync, ltr clone reach it)"),
+    }
 }
 
 impl Located {
@@ -94,6 +107,9 @@ impl Located {
     /// # Errors
     /// It is missing, damaged or unreadable; the message names the cookie that points there.
     pub fn open(&self, access: Access) -> Result<Sqlite> {
+        if self.space.starts_with("http") && !self.index.exists() {
+            bail!("{}: no replica of it on this machine yet (ltr sync makes one, when it answers)", self.space);
+        }
         let index = Sqlite::open(&self.index, access);
         index.with_context(|| format!("the index that {} names", self.root.join(COOKIE).display()))
     }

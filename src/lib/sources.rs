@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
+use crate::couch::places::Places;
 use crate::exit::Exit;
 use crate::index::sqlite::{BoxInfo, Sqlite};
 use crate::ltrbox;
@@ -46,6 +47,8 @@ pub struct Search<'a> {
     pub reaching: Reaching,
     /// Asks other machines.
     pub ssh: Ssh,
+    /// Where replicas are.
+    pub places: &'a Places,
 }
 
 impl Search<'_> {
@@ -83,7 +86,7 @@ impl Search<'_> {
         };
         let folder = self.cwd.join(folder);
         ensure!(folder.is_dir(), "{asked}: neither a box of this space nor a folder");
-        local(&folder)
+        local(&folder, self.places)
     }
 
     fn all(&self, report: &mut dyn Report) -> Result<Vec<SourceRecord>> {
@@ -102,7 +105,7 @@ impl Search<'_> {
     fn known(&self, info: &BoxInfo, report: &mut dyn Report) -> Result<Option<SourceRecord>> {
         let way = self.reaching.to(info);
         match way.cost {
-            Cost::SameDisk | Cost::Mounted => local(Path::new(&way.url)).map(Some),
+            Cost::SameDisk | Cost::Mounted => local(Path::new(&way.url), self.places).map(Some),
             Cost::Ssh => {
                 let Some(remote) = Remote::parse(&way.url)? else { return Ok(None) };
                 self.remote(&remote, Some(&info.name), report).map(Some)
@@ -146,8 +149,8 @@ impl Search<'_> {
     }
 }
 
-fn local(folder: &Path) -> Result<SourceRecord> {
-    let located = ltrbox::at(&folder.canonicalize().with_context(|| folder.display().to_string())?)?;
+fn local(folder: &Path, places: &Places) -> Result<SourceRecord> {
+    let located = ltrbox::at(&folder.canonicalize().with_context(|| folder.display().to_string())?, places)?;
     let name = Space::parse(&located.space, &located.root)?.name();
     let url = located.root.to_str().with_context(|| format!("{}: not UTF-8", located.root.display()))?.to_owned();
     Ok(SourceRecord { box_name: located.box_name, url, space: Some(located.space), name, shared: !located.carried })

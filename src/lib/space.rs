@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
+use crate::couch::url::Database;
 use crate::path::SpacePath;
 
 /// The parsed form of a SPACE argument.
@@ -15,7 +16,7 @@ pub enum Space {
     /// That file on another machine.
     Ssh(Remote),
     /// An Apache CouchDB database.
-    Http(String),
+    Http(Database),
 }
 
 /// A folder or file on another machine, reached by ssh.
@@ -113,7 +114,7 @@ impl Space {
         ensure!(!text.is_empty(), "empty space");
         ensure!(!text.contains('\0'), "NUL in the space");
         if text.starts_with("http://") || text.starts_with("https://") {
-            return Ok(Space::Http(text.to_owned()));
+            return Database::parse(text).map(Space::Http);
         }
         if let Some(path) = text.strip_prefix("file://") {
             ensure!(path.starts_with('/'), "{text}: a file url has an absolute path");
@@ -139,9 +140,8 @@ impl Space {
     pub fn name(&self) -> String {
         match self {
             Space::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            Space::Ssh(Remote { path, .. }) | Space::Http(path) => {
-                path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
-            }
+            Space::Ssh(Remote { path, .. }) => path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned(),
+            Space::Http(database) => database.name().to_owned(),
         }
     }
 }
@@ -151,7 +151,7 @@ impl fmt::Display for Space {
         match self {
             Space::File(path) => write!(f, "{}", path.display()),
             Space::Ssh(remote) => write!(f, "{remote}"),
-            Space::Http(url) => f.write_str(url),
+            Space::Http(database) => write!(f, "{database}"),
         }
     }
 }
@@ -192,7 +192,7 @@ mod tests {
             ("ssh://t@maytag:2222/a", ssh("t@maytag", Some(2222), "/a")),
             ("ssh://maytag/a", ssh("maytag", None, "/a")),
             ("ssh://maytag///a//b", ssh("maytag", None, "/a//b")),
-            ("http://u:p@h:5984/s", Space::Http("http://u:p@h:5984/s".into())),
+            ("http://u:p@h:5984/s", Space::Http(Database::parse("http://u:p@h:5984/s").unwrap())),
         ] {
             assert_eq!(Space::parse(text, base).unwrap(), space, "{text}");
         }

@@ -23,6 +23,10 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::Map;
 
+use crate::couch::places::Places;
+use crate::couch::replicate::replicate;
+use crate::couch::url::Database;
+use crate::couch::visit::{Visit, visit};
 use crate::exit::Exit;
 use crate::index::Origin;
 use crate::index::changes::Checkpoint;
@@ -45,6 +49,8 @@ pub struct Options {
     pub scratch: Option<PathBuf>,
     /// How to reach other machines.
     pub ssh: Ssh,
+    /// Where replicas of databases are.
+    pub places: Places,
 }
 
 /// One direction of a sync, in the words of CouchDB's replication history. A record of the type `sync`.
@@ -79,12 +85,32 @@ impl Replication {
         Self { source: source.to_string(), target: target.to_string(), start_time: now(), dryrun, ..Self::default() }
     }
 
+    /// One that begins now, between what these texts name.
+    pub(crate) fn between(source: String, target: String, dryrun: bool) -> Self {
+        Self { source, target, start_time: now(), dryrun, ..Self::default() }
+    }
+
+    /// What was read, up to `seq`.
+    pub(crate) fn pulled(&mut self, tally: &Tally, seq: Option<&str>, ok: bool) {
+        self.count(tally);
+        (self.ok, self.end_time) = (ok && self.doc_write_failures == 0, now());
+        seq.unwrap_or_default().trim_matches('"').clone_into(&mut self.source_last_seq);
+    }
+
+    /// What was sent, and of it written or refused, up to `seq`.
+    pub(crate) fn pushed(&mut self, (read, written): (u64, u64), refused: u64, seq: u64, ok: bool) {
+        (self.docs_read, self.docs_written, self.doc_write_failures) = (read, written, refused);
+        (self.ok, self.end_time) = (ok && refused == 0, now());
+        self.source_last_seq = seq.to_string();
+    }
+
     fn count(&mut self, tally: &Tally) {
         (self.docs_read, self.docs_written, self.doc_write_failures) = (tally.read(), tally.written, tally.failures);
     }
 }
 
-fn now() -> String {
+/// The time now, RFC 3339.
+pub(crate) fn now() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
 
@@ -96,11 +122,11 @@ fn now() -> String {
 /// # Errors
 /// They are of two spaces, one cannot be read or written, or does not answer; nothing was written then.
 pub fn sync(a: &Space, b: &Space, options: &Options, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
-    let mut visit = Visitor { writer: Writer::new(output), options, report, wrote: false };
-    if !visit.pair(a, b)? {
-        visit.report.notice(&format!("{a} and {b} are the same index"));
+    let mut visitor = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    if !visitor.pair(a, b)? {
+        visitor.report.notice(&format!("{a} and {b} are the same index"));
     }
-    Ok(Exit::of_failures(visit.writer.end(Map::new())?))
+    Ok(Exit::of_failures(visitor.writer.end(Map::new())?))
 }
 
 /// Merges the index `here` with that of every source, or (`one_way`) every source's into it. A source
@@ -115,21 +141,21 @@ pub fn sync_sources(
     output: impl Write,
     report: &mut dyn Report,
 ) -> Result<Exit> {
-    let mut visit = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    let mut visitor = Visitor { writer: Writer::new(output), options, report, wrote: false };
     let mut failures = 0;
     let mut spaces: Vec<&str> = sources.iter().filter_map(|s| s.space.as_deref()).collect();
     spaces.sort_unstable();
     spaces.dedup();
     for &text in &spaces {
         let space = Space::parse(text, Path::new("/"))?;
-        visit.wrote = false;
-        let merged = if options.one_way { visit.pair(&space, here) } else { visit.pair(here, &space) };
+        visitor.wrote = false;
+        let merged = if options.one_way { visitor.pair(&space, here) } else { visitor.pair(here, &space) };
         if let Err(error) = merged {
             failures += 1;
-            visit.report.failure(text, &format!("{error:#}"));
+            visitor.report.failure(text, &format!("{error:#}"));
         }
     }
-    let errors = visit.writer.end(Map::new())?;
+    let errors = visitor.writer.end(Map::new())?;
     let none = failures > 0 && failures == spaces.len() as u64;
     Ok(if none { Exit::Nothing } else { Exit::of_failures(failures + errors) })
 }
@@ -174,9 +200,69 @@ impl<W: Write> Visitor<'_, W> {
             (Space::File(here), Space::Ssh(there)) => self.with_remote((a, here), (b, there), true)?,
             (Space::Ssh(there), Space::File(here)) => self.with_remote((b, here), (a, there), false)?,
             (Space::Ssh(_), Space::Ssh(_)) => bail!("{a} and {b} are both elsewhere: sync each with an index on this machine"),
-            (Space::Http(_), _) | (_, Space::Http(_)) => bail!("spaces kept in CouchDB are not supported yet"),
+            (Space::Http(a), Space::Http(b)) if a.key() == b.key() => return Ok(false),
+            (Space::Http(a), Space::Http(b)) => self.databases(a, b)?,
+            (Space::Http(database), other) => self.with_database(database, other, true)?,
+            (other, Space::Http(database)) => self.with_database(database, other, false)?,
         }
         Ok(true)
+    }
+
+    /// Two databases: the server of the first is asked.
+    fn databases(&mut self, a: &Database, b: &Database) -> Result<()> {
+        if self.options.scratch.is_some() {
+            bail!("a replication between databases cannot be tried: it would write");
+        }
+        let ways = [(a, b), (b, a)];
+        for (source, target) in &ways[..if self.options.one_way { 1 } else { 2 }] {
+            let record = replicate(&self.options.places, source, target)?;
+            self.tell(&record)?;
+        }
+        Ok(())
+    }
+
+    /// A database and something else: by way of the database's replica, which is a file.
+    fn with_database(&mut self, database: &Database, other: &Space, first: bool) -> Result<()> {
+        let replica = Space::File(self.meet(database, first)?);
+        if let (Space::File(a), Space::File(b)) = (&replica, other)
+            && same_file(a, b)?
+        {
+            return Ok(());
+        }
+        if first {
+            self.pair(&replica, other)?
+        } else {
+            self.pair(other, &replica)?
+        };
+        if (!first || !self.options.one_way) && self.options.scratch.is_none() {
+            self.leave(database)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the replica of a database up to date.
+    fn meet(&mut self, database: &Database, is_source: bool) -> Result<PathBuf> {
+        let no_push = self.options.scratch.is_some() || (is_source && self.options.one_way);
+        let wish = Visit { insist: true, no_push, scratch: self.options.scratch.clone(), ..Visit::default() };
+        for record in visit(&self.options.places, database, &wish, self.report)?.done {
+            self.tell(&record)?;
+        }
+        Ok(self.options.places.replica(database))
+    }
+
+    /// Sends a database what its replica got.
+    fn leave(&mut self, database: &Database) -> Result<()> {
+        let wish = Visit { insist: true, push_first: true, ..Visit::default() };
+        for record in visit(&self.options.places, database, &wish, self.report)?.done {
+            self.tell(&record)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, record: &Replication) -> Result<()> {
+        self.wrote |= record.docs_written > 0;
+        self.writer.put(&crate::stream::Tagged { kind: "sync", record })?;
+        self.writer.flush()
     }
 
     fn files(&mut self, (a, from): (&Space, &Path), (b, to): (&Space, &Path)) -> Result<()> {

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use litter::boxfs::BoxRoot;
 use litter::commit::{Author, Commit, record, settle};
 use litter::compare::{Compare, compare_walk};
+use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::fetch::{Me, Options, fetch};
 use litter::fsinfo::FsTraits;
@@ -100,7 +101,7 @@ impl World {
             urls: vec![root.to_str().unwrap().to_owned()],
             host: None,
         };
-        create(self.dir.path(), &wish, Vec::new()).unwrap();
+        create(self.dir.path(), &wish, &Places::below(self.dir.path()), Vec::new(), &mut Collected::default()).unwrap();
         TestBox { name: name.to_owned(), root, index: index.to_path_buf(), said: Rc::default() }
     }
 
@@ -282,7 +283,7 @@ impl TestBox {
         let mut hashed = Vec::new();
         hash_stream(&root, changes.as_slice(), &mut hashed, false, None, &mut *self.said.borrow_mut()).unwrap();
         let mut index = self.open();
-        let own = ltrbox::at(&self.root).unwrap().own(&mut index).unwrap();
+        let own = ltrbox::at(&self.root, &Places::below(&self.root)).unwrap().own(&mut index).unwrap();
         let author = Author { own, clock: index.clock().unwrap() };
         let mut gone = tempfile::tempfile().unwrap();
         gone.write_all(&changes).unwrap();
@@ -334,7 +335,7 @@ impl TestBox {
 
     pub fn fetch(&self, plan: &[u8]) -> Vec<String> {
         let mut index = self.open();
-        let own = ltrbox::at(&self.root).unwrap().own(&mut index).unwrap();
+        let own = ltrbox::at(&self.root, &Places::below(&self.root)).unwrap().own(&mut index).unwrap();
         let ssh = Ssh::new("ssh", true).unwrap();
         let options = Options {
             gone_ok: false,
@@ -373,7 +374,7 @@ impl TestBox {
 
     /// Purges a file from the space.
     pub fn purge(&self, name: &str) {
-        let mut scene = Scene::open(&self.root, None, Access::Write).unwrap();
+        let mut scene = Scene::open(&self.root, None, Access::Write, &Places::below(&self.root)).unwrap();
         let wish = Purge { paths: vec![name.into()], recursive: false, dry_run: false };
         let mut out = Vec::new();
         purge(&mut scene, &wish, &mut out).unwrap();

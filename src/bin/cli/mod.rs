@@ -11,6 +11,9 @@ use std::sync::Arc;
 use anyhow::{Context, Error};
 use clap::{CommandFactory, Parser};
 use litter::connections::{CONNECTIONS, Connections};
+use litter::couch::places::{Places, WAIT};
+use litter::couch::url::{Database, Secret};
+use litter::couch::visit::{Visit, visit};
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
 use litter::ltrbox::{self, Located};
@@ -80,6 +83,11 @@ impl Stderr {
         Self { program, failures: 0, bar: None }
     }
 
+    /// Says what follows in another's name.
+    pub fn speak_as(&mut self, program: &str) {
+        program.clone_into(&mut self.program);
+    }
+
     fn line(&self, text: &str) {
         // messages name files, and names are anybody's
         let text = litter::quote::text_for_terminal(text);
@@ -130,9 +138,73 @@ fn progress_bar(unit: Unit) -> indicatif::ProgressBar {
     bar
 }
 
-/// Where the command asks the index: `space`, or else the box around the current folder.
-pub fn scene(space: Option<&str>, access: Access) -> anyhow::Result<Scene> {
-    Scene::open(&std::env::current_dir()?, space, access)
+/// Where the command asks the index: `space`, or else the box around the current folder. The replica of a
+/// database that is named is first brought up to date.
+pub fn scene(space: Option<&str>, access: Access, report: &mut Stderr) -> anyhow::Result<Scene> {
+    let here = std::env::current_dir()?;
+    let places = places();
+    if let Some(Space::Http(database)) = space.map(|text| Space::parse(text, &here)).transpose()? {
+        let database = kept(&places, database)?;
+        visit(&places, &database, &Visit { no_push: access == Access::Read, ..Visit::default() }, report)?;
+        return Scene::open(&here, Some(&database.to_string()), access, &places);
+    }
+    Scene::open(&here, space, access, &places)
+}
+
+/// Sends what was written to the replica of a database that was named.
+pub fn push(space: Option<&str>, report: &mut Stderr) -> anyhow::Result<()> {
+    if let Some(Space::Http(database)) = space.map(|text| Space::parse(text, &std::env::current_dir()?)).transpose()? {
+        visit(&places(), &database, &Visit { push_first: true, ..Visit::default() }, report)?;
+    }
+    Ok(())
+}
+
+/// Keeps the password of a URL, so that it need not be given again, and leaves it out from here on.
+pub fn kept(places: &Places, database: Database) -> anyhow::Result<Database> {
+    litter::couch::credentials::keep(places, &database)?;
+    Ok(database.without_password())
+}
+
+/// [`kept`] for a SPACE argument of any form.
+pub fn kept_text(places: &Places, text: &str) -> anyhow::Result<String> {
+    match Space::parse(text, &std::env::current_dir()?)? {
+        Space::Http(database) => Ok(kept(places, database)?.to_string()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// Folders and limits, from the environment.
+pub fn places() -> Places {
+    let folder = |key: &str| std::env::var_os(key).map(std::path::PathBuf::from).filter(|folder| folder.is_absolute());
+    let mut places = Places::below(&folder("HOME").unwrap_or_else(|| "/".into()));
+    for (key, place) in [("XDG_STATE_HOME", &mut places.state), ("XDG_CONFIG_HOME", &mut places.config)] {
+        if let Some(folder) = folder(key) {
+            *place = folder.join("ltr");
+        }
+    }
+    places.ca_file = std::env::var_os("LTR_CA_FILE").filter(|file| !file.is_empty()).map(Into::into);
+    let wait = std::env::var("LTR_WAIT").ok().and_then(|text| text.parse::<f64>().ok());
+    places.wait = wait.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()).unwrap_or(WAIT);
+    places.ask = Some(ask);
+    places
+}
+
+/// Asks on the terminal, which shows nothing of the answer.
+fn ask(question: &str) -> Option<Secret> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    use std::io::{BufRead, Write};
+    let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+    let modes = tcgetattr(&terminal).ok()?;
+    let mut silent = modes.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    write!(terminal, "{}", litter::quote::text_for_terminal(question)).ok()?;
+    tcsetattr(&terminal, OptionalActions::Flush, &silent).ok()?;
+    let mut answer = String::new();
+    let read = BufReader::new(&terminal).read_line(&mut answer);
+    let restored = tcsetattr(&terminal, OptionalActions::Flush, &modes);
+    let _ = writeln!(terminal);
+    let answer = answer.trim_end_matches(['\r', '\n']);
+    (read.is_ok() && restored.is_ok() && !answer.is_empty()).then(|| Secret::new(answer))
 }
 
 /// Standard input, buffered.
@@ -201,8 +273,11 @@ pub fn shared_ssh() -> anyhow::Result<Ssh> {
 pub fn space(text: Option<&str>) -> anyhow::Result<Space> {
     let here = std::env::current_dir()?;
     match text {
-        Some(text) => Space::parse(text, &here),
-        None => Ok(Space::File(ltrbox::locate(&here)?.index)),
+        Some(text) => match Space::parse(text, &here)? {
+            Space::Http(database) => Ok(Space::Http(kept(&places(), database)?)),
+            other => Ok(other),
+        },
+        None => Ok(Space::File(ltrbox::locate(&here, &places())?.index)),
     }
 }
 
@@ -236,8 +311,8 @@ impl BoxArgs {
     pub fn locate(&self) -> anyhow::Result<Located> {
         let here = std::env::current_dir()?;
         let mut located = match &self.space {
-            None => litter::ltrbox::locate(&here)?,
-            Some(space) => litter::ltrbox::elsewhere(space, &here)?,
+            None => litter::ltrbox::locate(&here, &places())?,
+            Some(space) => litter::ltrbox::elsewhere(space, &here, &places())?,
         };
         if let Some(name) = &self.box_name {
             litter::record::check_box_name(name)?;
@@ -248,7 +323,7 @@ impl BoxArgs {
 
     /// The same, when files of the box are to be looked at: it must be the one around the current folder.
     pub fn locate_here(&self) -> anyhow::Result<Located> {
-        let located = litter::ltrbox::locate(&std::env::current_dir()?)?;
+        let located = litter::ltrbox::locate(&std::env::current_dir()?, &places())?;
         match &self.box_name {
             Some(name) if *name != located.box_name => anyhow::bail!("the box here is {}, not {name}", located.box_name),
             _ => Ok(located),
@@ -258,7 +333,10 @@ impl BoxArgs {
 
 /// The paths in the space that a person's PATH arguments mean: in the index, or on disk.
 pub fn paths(args: &[std::ffi::OsString], space: Option<&str>) -> anyhow::Result<Vec<litter::path::SpacePath>> {
-    if args.is_empty() { Ok(Vec::new()) } else { scene(space, Access::Read)?.all_known(args) }
+    if args.is_empty() {
+        return Ok(Vec::new());
+    }
+    Scene::open(&std::env::current_dir()?, space, Access::Read, &places())?.all_known(args)
 }
 
 /// The name of this machine, as uname(2) has it.

@@ -8,6 +8,7 @@ use crate::boxfs::CARRIED_INDEX;
 use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin, Select};
 use crate::record::Document;
+use crate::space::Space;
 
 /// Documents put in one transaction.
 const BATCH: usize = 4096;
@@ -18,12 +19,22 @@ pub(super) struct Place {
     pub(super) file: PathBuf,
     /// How the box's cookie names it.
     pub(super) space: String,
-    carried: bool,
+    /// The name of the space.
+    pub(super) name: String,
+    pub(super) carried: bool,
 }
 
-/// Where the index of the box at `root` will be, when SPACE is the file `file`.
-pub(super) fn place(root: &Path, file: &Path, carry: bool) -> Result<Place> {
+/// Where the index of the box at `root` will be, when SPACE is `space`, and `file` is its index or replica.
+pub(super) fn place(root: &Path, space: &Space, file: &Path, carry: bool) -> Result<Place> {
     let own = root.join(CARRIED_INDEX);
+    if let Space::Http(database) = space {
+        let name = database.name().to_owned();
+        if !carry {
+            return Ok(Place { file: file.to_path_buf(), space: database.without_password().to_string(), name, carried: false });
+        }
+        let name = name.replace('/', "-");
+        return Ok(Place { file: own.join(&name), space: format!("./{CARRIED_INDEX}/{name}"), name, carried: true });
+    }
     // the folder of the file may be reached through symlinks
     let folder = file.parent().and_then(|p| p.canonicalize().ok());
     let within = |folder: &Path| folder.starts_with(root);
@@ -36,10 +47,12 @@ pub(super) fn place(root: &Path, file: &Path, carry: bool) -> Result<Place> {
             file.display()
         );
         let space = file.to_str().with_context(|| format!("{}: not UTF-8, so no cookie can name it", file.display()))?;
-        return Ok(Place { file: file.to_path_buf(), space: space.to_owned(), carried: false });
+        let name = name.to_string_lossy().into_owned();
+        return Ok(Place { file: file.to_path_buf(), space: space.to_owned(), name, carried: false });
     }
     let name = name.to_str().with_context(|| format!("{}: not UTF-8, so no cookie can name it", file.display()))?;
-    Ok(Place { file: own.join(name), space: format!("./{CARRIED_INDEX}/{name}"), carried: true })
+    let space = format!("./{CARRIED_INDEX}/{name}");
+    Ok(Place { file: own.join(name), space, name: name.to_owned(), carried: true })
 }
 
 impl Place {

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::index::sqlite::Access;
 use crate::ltrbox::{Located, locate};
+use crate::report::Collected;
 use crate::testing::{entry, records};
 
 /// A folder with the index `space` and the empty folder `box`.
 fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().canonicalize().unwrap();
-    init(&base, "space", Vec::new()).unwrap();
+    init(&base, "space", &Places::below(&base), Vec::new()).unwrap();
     std::fs::create_dir(base.join("box")).unwrap();
     (dir, base)
 }
@@ -34,12 +35,12 @@ fn wish(name: &str, dir: &str) -> Create {
 
 fn made(base: &Path, wish: &Create) -> Result<Value> {
     let mut out = Vec::new();
-    create(base, wish, &mut out).map(|_| records(&out).remove(0))
+    create(base, wish, &Places::below(base), &mut out, &mut Collected::default()).map(|_| records(&out).remove(0))
 }
 
 /// The box at `dir` as a command would find it, allowed to write.
 fn usable(dir: &Path) -> Result<(Located, Sqlite)> {
-    let located = locate(dir)?;
+    let located = locate(dir, &Places::below(dir))?;
     let mut index = located.open(Access::Write)?;
     located.own(&mut index)?;
     Ok((located, index))
@@ -79,7 +80,7 @@ fn what_cannot_be_a_box_is_refused_and_left_alone() {
     std::fs::create_dir(base.join("damaged")).unwrap();
     std::fs::write(base.join("damaged/.ltr"), "nonsense\n").unwrap();
     std::fs::write(base.join("file"), "x").unwrap();
-    init(&base, "around/in/index", Vec::new()).unwrap();
+    init(&base, "around/in/index", &Places::below(&base), Vec::new()).unwrap();
     let to = |space: &str, wish: Create| Create { space: space.into(), ..wish };
     for (wish, message) in [
         (wish("b", "box"), "already the box"),
@@ -94,7 +95,7 @@ fn what_cannot_be_a_box_is_refused_and_left_alone() {
         (wish("b", "damaged"), "in the way"),
         (to("missing", wish("b", "around")), "ltr init"),
         (to("around/in/index", wish("b", "around")), "--carry"),
-        (to("http://x/y", wish("b", "around")), "only spaces in files"),
+        (to("http://127.0.0.1:1/y", wish("b", "around")), "http://127.0.0.1:1/y: does not answer"),
         (to("a\nb", wish("b", "around")), "cookie"),
         (to("", wish("b", "around")), "empty space"),
         (Create { urls: vec!["-x:/y".into()], ..wish("b", "around") }, "host"),
@@ -131,7 +132,7 @@ fn a_box_within_a_box_is_a_box() {
     std::fs::create_dir(base.join("box/inner")).unwrap();
     made(&base, &wish("a", "box")).unwrap();
     made(&base, &wish("b", "box/inner")).unwrap();
-    assert_eq!(locate(&base.join("box/inner")).unwrap().box_name, "b");
+    assert_eq!(locate(&base.join("box/inner"), &Places::below(&base)).unwrap().box_name, "b");
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn a_new_index_waits_for_a_sync() {
     let documents = [index.get("space").unwrap().unwrap(), index.get("a").unwrap().unwrap()];
     drop(index);
     std::fs::remove_file(base.join("space")).unwrap();
-    init(&base, "space", Vec::new()).unwrap();
+    init(&base, "space", &Places::below(&base), Vec::new()).unwrap();
     let mut index = Sqlite::open(&base.join("space"), Access::Write).unwrap();
     index.put(&documents, Origin::Elsewhere).unwrap();
     drop(index);
@@ -232,7 +233,7 @@ fn a_kill_at_any_step_is_made_good() {
         let wish = wish("a", "box");
         let mut index = Sqlite::open(&base.join("space"), Access::Write).unwrap();
         if step != "index" {
-            write_documents(&mut index, &wish, &base.join("box")).unwrap();
+            write_documents(&mut index, &wish, &base.join("box"), "space").unwrap();
         }
         if step == "cookie" {
             let cookie = format!("{}/a", base.join("space").display());
@@ -253,10 +254,13 @@ fn an_index_is_made_once() {
     let (_dir, base) = place();
     let inited = |space: &str| {
         let mut out = Vec::new();
-        init(&base, space, &mut out).map(|_| records(&out).remove(0))
+        init(&base, space, &Places::below(&base), &mut out).map(|_| records(&out).remove(0))
     };
     let path = base.join("other").to_str().unwrap().to_owned();
-    assert_eq!(inited("./other").unwrap(), json!({"type": "index", "space": path, "name": "other", "created": true}));
+    assert_eq!(
+        inited("./other").unwrap(),
+        json!({"type": "index", "space": path, "name": "other", "created": true, "designed": true})
+    );
     assert_eq!(inited("other").unwrap()["created"], false);
     std::fs::write(base.join("text"), "something else, and more of it").unwrap();
     for space in ["box", "text", "nowhere/x", "host:/x", ""] {

@@ -65,10 +65,7 @@ fn read_changes(index: &Sqlite, checkpoint: Option<&str>, visit: VisitAll<'_>) -
     // the tables are read one after the other: without this end, a document of one table that is written
     // after its last page was read would lie before a checkpoint taken from another table
     let upto = index.seq()?;
-    let mut sources = [Source::new(ENTRIES), Source::new(MARKS), Source::new(DOCUMENTS)];
-    for source in &mut sources {
-        (source.after, source.upto) = (last.seq.cast_signed(), upto.cast_signed());
-    }
+    let mut sources = between(last.seq, upto);
     while let Some((seq, document)) = next(index, &mut sources)? {
         // one that nobody takes, and that may have a key under which it is not found, is no place to go on from
         if let Ok(document) = &document
@@ -93,6 +90,34 @@ impl Sqlite {
         visit: &mut dyn FnMut(Result<Document>) -> Result<()>,
     ) -> Result<String> {
         read_changes(self, checkpoint, visit)
+    }
+
+    /// Visits the documents after the sequence number `seq`, each with its own, and returns the last there is.
+    ///
+    /// # Errors
+    /// The index cannot be read, or `visit` failed.
+    pub fn changes_after(&self, seq: u64, visit: &mut dyn FnMut(u64, Document) -> Result<()>) -> Result<u64> {
+        let upto = self.seq()?;
+        let mut sources = between(seq, upto);
+        while let Some((seq, document)) = next(self, &mut sources)? {
+            visit(seq.unsigned_abs(), document?)?;
+        }
+        Ok(upto)
+    }
+
+    /// The first `limit` documents after the sequence number `seq`, each with its own.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn page_after(&self, seq: u64, limit: usize) -> Result<Vec<(u64, Document)>> {
+        let mut sources = between(seq, self.seq()?);
+        let mut page = Vec::new();
+        while page.len() < limit
+            && let Some((seq, document)) = next(self, &mut sources)?
+        {
+            page.push((seq.unsigned_abs(), document?));
+        }
+        Ok(page)
     }
 
     /// The sequence number of the document written last; 0 before the first.
@@ -203,6 +228,15 @@ impl Source {
         self.complete = self.page.is_empty();
         Ok(())
     }
+}
+
+/// All tables, from after the sequence number `seq` to `upto`.
+fn between(seq: u64, upto: u64) -> [Source; 3] {
+    let mut sources = [Source::new(ENTRIES), Source::new(MARKS), Source::new(DOCUMENTS)];
+    for source in &mut sources {
+        (source.after, source.upto) = (seq.cast_signed(), upto.cast_signed());
+    }
+    sources
 }
 
 /// The document with the least sequence number of all sources.

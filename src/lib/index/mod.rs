@@ -6,6 +6,7 @@
 
 pub mod census;
 pub mod changes;
+pub mod couch;
 pub mod groups;
 pub mod own;
 mod put;

@@ -33,8 +33,9 @@ pub use show::show;
 pub use stat::stat;
 
 use crate::boxfs::{BoxRoot, is_own};
+use crate::couch::places::Places;
 use crate::index::sqlite::{Access, BoxId, BoxInfo, Boxes, Sqlite};
-use crate::ltrbox::{Located, locate};
+use crate::ltrbox::{Located, file_of, locate};
 use crate::path::SpacePath;
 use crate::pathspec;
 use crate::quote::for_terminal;
@@ -57,12 +58,12 @@ impl Scene {
     ///
     /// # Errors
     /// There is no box here, or the index cannot be opened.
-    pub fn open(cwd: &Path, space: Option<&str>, access: Access) -> Result<Self> {
+    pub fn open(cwd: &Path, space: Option<&str>, access: Access, places: &Places) -> Result<Self> {
         let Some(space) = space else {
-            let located = locate(cwd)?;
+            let located = locate(cwd, places)?;
             return Ok(Self { index: located.open(access)?, located: Some(located), cwd: cwd.to_path_buf() });
         };
-        let Space::File(file) = Space::parse(space, cwd)? else { bail!("{space}: only spaces in files are supported yet") };
+        let file = file_of(&Space::parse(space, cwd)?, places)?;
         Ok(Self { index: Sqlite::open(&file, access)?, located: None, cwd: cwd.to_path_buf() })
     }
 

@@ -55,13 +55,18 @@ fn documents() -> Vec<Document> {
 /// The scene in the box `a`.
 fn scene() -> (tempfile::TempDir, Scene) {
     let (dir, root) = boxed("a", &documents());
-    let scene = Scene::open(&root, None, Access::Write).unwrap();
+    let scene = Scene::open(&root, None, Access::Write, &nowhere()).unwrap();
     (dir, scene)
 }
 
 /// The field `key` of each record, as text.
 fn column(records: &[Value], key: &str) -> Vec<String> {
     records.iter().map(|r| r[key].as_str().map_or_else(|| r[key].to_string(), str::to_owned)).collect()
+}
+
+/// No space of these tests is in CouchDB.
+fn nowhere() -> Places {
+    Places::below(Path::new("/nowhere"))
 }
 
 #[test]
@@ -90,7 +95,7 @@ fn paths_are_known_to_the_index_or_on_disk() {
 fn a_space_is_asked_with_its_own_paths() {
     let (dir, _) = scene();
     let file = dir.path().join("space");
-    let scene = Scene::open(Path::new("/"), Some(file.to_str().unwrap()), Access::Read).unwrap();
+    let scene = Scene::open(Path::new("/"), Some(file.to_str().unwrap()), Access::Read, &nowhere()).unwrap();
     for (arg, known) in [
         ("/d/both", Some("/d/both")),
         ("/d/", Some("/d")),
@@ -103,8 +108,8 @@ fn a_space_is_asked_with_its_own_paths() {
         assert_eq!(scene.known(OsStr::new(arg)).ok().map(|p| p.spelled()).as_deref(), known, "{arg}");
     }
     assert!(scene.chosen(&scene.index.boxes().unwrap(), None).unwrap_err().to_string().contains("-b"));
-    for (space, message) in [("host:/x", "only spaces in files"), ("/nowhere/x", "no index here"), ("", "empty")] {
-        let error = format!("{:#}", Scene::open(Path::new("/"), Some(space), Access::Read).unwrap_err());
+    for (space, message) in [("host:/x", "on another machine"), ("/nowhere/x", "no index here"), ("", "empty")] {
+        let error = format!("{:#}", Scene::open(Path::new("/"), Some(space), Access::Read, &nowhere()).unwrap_err());
         assert!(error.contains(message), "{error}");
     }
 }

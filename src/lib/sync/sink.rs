@@ -32,7 +32,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds a batch during which the index's sequence number went from `before` to `after`.
-    fn add(&mut self, outcomes: &[Outcome], (before, after): (u64, u64)) {
+    pub(crate) fn add(&mut self, outcomes: &[Outcome], (before, after): (u64, u64)) {
         for outcome in outcomes {
             *match outcome {
                 Outcome::Written => &mut self.written,

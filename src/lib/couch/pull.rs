@@ -1,0 +1,213 @@
+//! What changed in a database, into its replica.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+use super::client::{Kind, body};
+use super::link::Link;
+use super::rows::{Row, read_rows};
+use super::url::encode;
+use crate::index::couch::Known;
+use crate::index::{Index, Origin, Outcome};
+use crate::record::Document;
+use crate::report::Unit;
+
+/// Rows that are asked for at once: with documents, and without.
+const ROWS: u64 = 5000;
+const BARE_ROWS: u64 = 20_000;
+
+/// Documents in one transaction at most, and their bytes, roughly.
+const BATCH: usize = 2048;
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Keys that are looked up at once.
+const KEYS: usize = 1000;
+
+/// A row that has been looked at.
+struct Fetched {
+    id: String,
+    rev: Option<String>,
+    there: bool,
+    document: Option<Document>,
+}
+
+/// What has been fetched and is not yet in the replica.
+#[derive(Default)]
+pub(super) struct Basket {
+    rows: Vec<Fetched>,
+    bytes: usize,
+    /// Documents with several leaves: key, winner, the others.
+    conflicts: Vec<Conflict>,
+}
+
+/// A document with several leaves.
+pub(super) struct Conflict {
+    pub(super) id: String,
+    pub(super) winner: (String, Document),
+    pub(super) others: Vec<String>,
+}
+
+impl Link<'_> {
+    /// Reads everything that changed.
+    pub(super) fn pull(&mut self) -> Result<()> {
+        loop {
+            let path = format!("_changes?include_docs=true&conflicts=true&limit={ROWS}{}", self.since()?);
+            let body = self.client.stream(&Method::GET, &path, None, self.patience)?;
+            let mut basket = Basket::default();
+            let client = self.client;
+            let tail = read_rows(client, body, &mut |row| self.take(row, &mut basket))?;
+            self.empty(basket)?;
+            if !self.go_on(tail.last_seq, tail.count < ROWS)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what changed when most of it is what was just pushed: that is not read again.
+    pub(super) fn pull_after_push(&mut self) -> Result<()> {
+        loop {
+            let path = format!("_changes?style=all_docs&limit={BARE_ROWS}{}", self.since()?);
+            let body = self.client.stream(&Method::GET, &path, None, self.patience)?;
+            let mut ids = Vec::new();
+            let client = self.client;
+            let tail = read_rows(client, body, &mut |row| {
+                if let Some(id) = row.id.as_ref().filter(|id| !id.starts_with("_design/")) {
+                    let known = self.index.known(&self.couch, id)?;
+                    let same = row.is_there() && row.changes.len() == 1 && known.is_some_and(|k| k.rev.as_deref() == row.rev());
+                    if !same {
+                        ids.push(id.clone());
+                    }
+                }
+                Ok(())
+            })?;
+            self.look_up(&ids)?;
+            if !self.go_on(tail.last_seq, tail.count < BARE_ROWS)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn since(&self) -> Result<String> {
+        let Some(since) = &self.couch.since else { return Ok(String::new()) };
+        // opaque: a string goes as it is, anything else as JSON
+        Ok(match serde_json::from_str::<Value>(since)? {
+            Value::String(text) => format!("&since={}", encode(&text)),
+            other => format!("&since={}", encode(&other.to_string())),
+        })
+    }
+
+    /// Remembers how far the database was read. Returns whether there may be more.
+    fn go_on(&mut self, last: Option<Value>, at_end: bool) -> Result<bool> {
+        let Some(last) = last else {
+            return Err(self.client.trouble(Kind::Foreign, "not the answer of a CouchDB (no last_seq)".to_owned()));
+        };
+        self.index.set_since(&mut self.couch, &last.to_string())?;
+        Ok(!at_end)
+    }
+
+    /// Reads these documents, whatever is known of them.
+    pub(super) fn look_up(&mut self, ids: &[String]) -> Result<()> {
+        for keys in ids.chunks(KEYS) {
+            // in the body: CouchDB takes long keys there, and none of its characters needs care
+            let keys = body(&json!({ "keys": keys }))?;
+            let body =
+                self.client.stream(&Method::POST, "_all_docs?include_docs=true&conflicts=true", Some(&keys), self.patience)?;
+            let mut basket = Basket::default();
+            let client = self.client;
+            read_rows(client, body, &mut |mut row| {
+                if row.id.is_none() {
+                    row.id = row.key.as_ref().and_then(Value::as_str).map(str::to_owned);
+                    row.deleted = true;
+                }
+                self.take(row, &mut basket)
+            })?;
+            self.empty(basket)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut row: Row, basket: &mut Basket) -> Result<()> {
+        let Some(id) = row.id.clone() else { return Ok(()) };
+        // views and other code that came from elsewhere are nothing to ltr
+        if id.starts_with('_') {
+            return Ok(());
+        }
+        let (there, rev) = (row.is_there(), row.rev().map(str::to_owned));
+        let mut others = Vec::new();
+        let mut document = None;
+        if let Some(map) = row.doc.take().filter(|_| there) {
+            basket.bytes += map.iter().map(|(k, v)| k.len() + v.as_str().map_or(16, str::len)).sum::<usize>();
+            let listed = map.get("_conflicts").and_then(Value::as_array);
+            others = listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+            document = self.read(&id, map)?;
+        }
+        if let (Some(rev), Some(document)) = (&rev, &document)
+            && !others.is_empty()
+        {
+            basket.conflicts.push(Conflict { id: id.clone(), winner: (rev.clone(), document.clone()), others });
+        }
+        basket.rows.push(Fetched { id, rev, there, document });
+        if basket.rows.len() >= BATCH || basket.bytes >= BATCH_BYTES {
+            self.store(basket)?;
+        }
+        Ok(())
+    }
+
+    fn empty(&mut self, mut basket: Basket) -> Result<()> {
+        self.store(&mut basket)?;
+        self.resolve(basket.conflicts)
+    }
+
+    /// Puts what was fetched into the replica, and remembers what the database has.
+    fn store(&mut self, basket: &mut Basket) -> Result<()> {
+        basket.bytes = 0;
+        let rows = std::mem::take(&mut basket.rows);
+        let documents: Vec<Document> = rows.iter().filter_map(|row| row.document.clone()).collect();
+        let outcomes = self.put(&documents)?;
+        let (before, after) = self.index.last_put();
+        let mut outcomes = outcomes.into_iter();
+        let mut known = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Fetched { id, rev, there, document } = row;
+            match document {
+                Some(document) => {
+                    let outcome = outcomes.next().context("an outcome for each document")?;
+                    let todo = self.is_ahead(&document, outcome)?;
+                    known.push(Known { id, rev, stamp: Some(document.stamp()), todo });
+                }
+                // somebody deleted it there, or put something else in its place
+                None if self.index.has(&id)? => known.push(Known { id, rev: rev.filter(|_| there), stamp: None, todo: true }),
+                None => {}
+            }
+        }
+        // what was just read need not be sent, where nothing else waited
+        let pushed = (!documents.is_empty() && self.couch.pushed == before).then_some(after);
+        self.index.set_known(&mut self.couch, &known, pushed)?;
+        self.report.progress(self.pulled.read(), 0, Unit::Documents);
+        Ok(())
+    }
+
+    /// Puts documents of the database into the replica.
+    pub(super) fn put(&mut self, documents: &[Document]) -> Result<Vec<Outcome>> {
+        if documents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = self.index.put(documents, Origin::Elsewhere)?;
+        self.pulled.add(&outcomes, self.index.last_put());
+        Ok(outcomes)
+    }
+
+    /// Whether the replica, after `document` was put, has more than the database.
+    fn is_ahead(&self, document: &Document, outcome: Outcome) -> Result<bool> {
+        Ok(match (outcome, document) {
+            (Outcome::Older, _) => true,
+            (Outcome::Unchanged, _) => false,
+            // merged field by field: some may be newer here
+            (Outcome::Written, Document::Space(_) | Document::Box(..)) => {
+                self.index.get(&document.id())?.is_some_and(|merged| merged != *document)
+            }
+            (Outcome::Written, _) => false,
+        })
+    }
+}
