@@ -11,9 +11,12 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use litter::couch::places::Places;
+use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::index::sqlite::{Access, Sqlite};
 use litter::record::{Document, Policy, Want};
+use litter::report::Collected;
 use serde_json::Value;
 
 use crate::peer;
@@ -76,7 +79,7 @@ impl Real {
             urls: vec![self.root(b).display().to_string()],
             host: None,
         };
-        create(&self.shell.dir, &wish, Vec::new()).unwrap();
+        create(&self.shell.dir, &wish, &Places::below(&self.shell.home), Vec::new(), &mut Collected::default()).unwrap();
     }
 
     fn root(&self, b: usize) -> PathBuf {
