@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use litter::couch::places::Places;
-use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::index::sqlite::{Access, Sqlite};
 use litter::record::{Document, Policy, Want};
