@@ -93,7 +93,9 @@ pub fn check_host(host: &str) -> Result<()> {
     let names = host.split('@').all(|part| !part.is_empty() && !part.starts_with(['-', '.']));
     let (user, name) = host.rsplit_once('@').unwrap_or(("", host));
     let inner = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-    let brackets = !inner.is_empty() && !inner.contains(['[', ']']) && !user.contains(['[', ']', ':']);
+    // ssh gets it without them
+    let brackets =
+        !inner.is_empty() && !inner.starts_with(['-', '.']) && !inner.contains(['[', ']']) && !user.contains(['[', ']', ':']);
     ensure!(plain && names && brackets && host.matches('@').count() <= 1, "not a host name: {host:?}");
     Ok(())
 }
@@ -220,6 +222,8 @@ mod tests {
             "::1]:/x",
             "ssh://[]:22/x",
             "[a]b:/x",
+            "[-oX]:/x",
+            "u@[-oX]:/x",
             "a:b@h:/x",
         ] {
             assert!(Space::parse(text, base).is_err(), "{text}");
