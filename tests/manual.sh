@@ -145,6 +145,28 @@ run () {
 	) || fail "$1: examples: $(tail -n 3 "$temp/errors")"
 }
 
+# guards FILE - every test that a page names, a line `test FILE NAME` or `lib MODULE::NAME`, is there
+guards () {
+	sed -n -e 's/^\(test\|lib\) /&/p' "$1" >"$temp/guards"
+	test -s "$temp/guards" || fail "$1: names no tests"
+	while read -r kind where name
+	do
+		if test "$kind" = lib
+		then
+			name=${where##*::}
+			where=src/lib/${where%%::*}
+		else
+			where=tests/$where
+		fi
+		found=
+		for sources in "$top/$where.rs" "$top/$where"
+		do
+			test ! -e "$sources" || ! grep -qr "fn $name(" "$sources" || found=1
+		done
+		test -n "$found" || fail "$1: no test $name in $where"
+	done <"$temp/guards"
+}
+
 temp=$(mktemp -d "${TMPDIR:-/tmp}/manual.XXXXXX") || exit 3
 trap 'rm -rf -- "$temp"' EXIT
 trap 'exit 130' INT
@@ -160,7 +182,7 @@ fi
 scene "$temp/scene" >"$temp/made" 2>&1 || { cat "$temp/made"; exit 3; }
 tar -C "$temp" -cf "$temp/scene.tar" scene || exit 3
 
-test $# -gt 0 || set -- "$top"/src/bin/*.rs "$top"/porcelain/ltr* "$top"/man/*.[15]
+test $# -gt 0 || set -- "$top"/src/bin/*.rs "$top"/porcelain/ltr* "$top"/man/*.[157]
 seen=' '
 for source
 do
@@ -173,6 +195,13 @@ do
 	*.5)
 		page "$top/man/$name" NAME DESCRIPTION EXAMPLES STABILITY 'SEE ALSO'
 		run "$top/man/$name"
+		continue
+		;;
+	esac
+	case $name in
+	*.7)
+		page "$top/man/$name" NAME DESCRIPTION 'SEE ALSO'
+		test "$name" != ltr-safety.7 || guards "$top/man/$name"
 		continue
 		;;
 	esac
