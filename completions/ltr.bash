@@ -41,7 +41,10 @@ _ltr_options () {
 		echo --gone-ok --json -h --help --version
 		;;
 	pull)
-		echo --gone-ok --trust-offline --json -h --help --version
+		echo -v --verbose -j --bwlimit --gone-ok --trust-offline --json -h --help --version
+		;;
+	ping)
+		echo -v --verbose --json -h --help --version
 		;;
 	sync)
 		echo -d -D -h --help --version
@@ -67,7 +70,7 @@ _ltr_options () {
 	esac
 }
 
-_ltr_commands='init create clone status commit pull sync box ls stat diff show set mark rm help'
+_ltr_commands='init create clone status commit pull ping sync box ls stat diff show set mark rm help'
 
 _ltr () {
 	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' at=1 box
@@ -101,7 +104,7 @@ _ltr () {
 		_ltr_words "$(_ltr_boxes)"
 		return
 		;;
-	ls:--copies|pull:--trust-offline)
+	ls:--copies|pull:--trust-offline|pull:-j|pull:--bwlimit)
 		return
 		;;
 	esac
@@ -120,6 +123,9 @@ _ltr () {
 	pull|sync)
 		_ltr_words "$(_ltr_boxes)"
 		_ltr_folders
+		;;
+	ping)
+		_ltr_words "$(_ltr_boxes)"
 		;;
 	clone)
 		((COMP_CWORD != at + 1)) || _ltr_words "$(_ltr_boxes)"

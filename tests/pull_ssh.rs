@@ -53,7 +53,7 @@ fn files_come_by_ssh_alone_where_there_is_nothing_else() {
 #[test]
 fn a_machine_without_ltr_is_named_and_its_files_come_by_the_index_here() {
     for rsync in [true, false] {
-        let Some(far) = Far::new(Kit { ltr: false, rsync, sftp: true }) else { return };
+        let Some(far) = Far::new(Kit { ltr: false, rsync, ..ALL }) else { return };
         far.commit(&[(b"a", "alpha")]);
         far.ltr("here", &["pull", &far.url()]).failed(3, "far: no ltr there (ltr-locate: command not found)");
         far.shell("ltr-index-sync ./i-here/s ./i-there/s").well();

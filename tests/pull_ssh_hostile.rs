@@ -40,7 +40,7 @@ const NAMES: [&[u8]; 22] = [
 #[test]
 fn names_stand_for_themselves_whatever_brings_them() {
     for (rsync, sftp) in [(true, true), (false, true), (false, false)] {
-        let Some(far) = Far::new(Kit { rsync, sftp, ltr: true }) else { return };
+        let Some(far) = Far::new(Kit { rsync, sftp, ..ALL }) else { return };
         // a line of it in a batch would be too long, and its end another command
         let deep = [vec![b'*'; 250].as_slice(); 5].join(&b'/');
         let mut files: Vec<(&[u8], String)> = NAMES.iter().enumerate().map(|(n, name)| (*name, format!("text {n}"))).collect();
@@ -133,7 +133,7 @@ fn a_box_of_the_same_name_in_another_space_is_another_box() {
 /// Whoever reads a fifo waits for who writes to it.
 #[test]
 fn a_fifo_there_is_not_waited_for() {
-    for kit in [ALL, Kit { rsync: false, ..ALL }, Kit { rsync: false, sftp: false, ltr: false }] {
+    for kit in [ALL, Kit { rsync: false, ..ALL }, Kit { rsync: false, sftp: false, ltr: false, tar: false }] {
         let Some(far) = Far::new(kit) else { return };
         far.commit(&[(b"a", "alpha"), (b"b", "beta")]);
         far.shell("ltr-index-sync ./i-here/s ./i-there/s; rm there/a; mkfifo there/a").well();

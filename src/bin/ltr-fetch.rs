@@ -33,6 +33,15 @@ struct Args {
     /// Remove more than half of the box, when the plan says so
     #[arg(long)]
     gone_ok: bool,
+    /// Fetch from so many boxes at once
+    #[arg(short, long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// Fetch no more than so many KiB a second from each box
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    bwlimit: Option<u64>,
+    /// Show the commands that are run to reach other machines
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +61,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
     let space = uuid(&index)?;
     let ssh = cli::shared_ssh()?;
+    let ssh = if args.verbose { cli::verbosely(ssh) } else { ssh };
     let options = Options {
         gone_ok: args.gone_ok,
         total_files: index.count_files(&located.box_name)?,
@@ -59,6 +69,8 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         my_host: Some(&cli::host()),
         uuid: space.as_deref(),
         ssh: &ssh,
+        jobs: args.jobs.into(),
+        limit: args.bwlimit,
         trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
     };
     let mut clock = index.clock()?;

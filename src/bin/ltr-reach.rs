@@ -1,11 +1,11 @@
-//! ltr-reach [SRC] - which boxes are in reach, and where their indexes are
+//! ltr-reach [SRC] | --ping [BOX...] - which boxes are in reach, and where their indexes are
 
 #[path = "cli/mod.rs"]
 mod cli;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use litter::exit::Exit;
 use litter::index::sqlite::Access;
@@ -18,9 +18,12 @@ use litter::sync::sink::uuid;
 #[derive(Parser)]
 #[command(name = "ltr-reach", version)]
 struct Args {
-    /// A box, its folder, or [user@]host:/path
+    /// Tell of each of these boxes, or of every box of the space, whether it is in reach, and how
+    #[arg(long)]
+    ping: bool,
+    /// A box, its folder, [user@]host:/path, label:NAME/path or uuid:UUID/path
     #[arg(value_name = "SRC")]
-    source: Option<String>,
+    sources: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -37,5 +40,9 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let space = index.as_ref().map(uuid).transpose()?.flatten();
     let reaching = Reaching::new(&cli::host(), root, Vec::new(), space);
     let search = Search { here, cwd: &cwd, reaching, ssh: cli::ssh()?, places: &places };
-    search.run(args.source.as_deref(), cli::stdout(), report)
+    if args.ping {
+        return search.ping(&args.sources, cli::stdout(), report);
+    }
+    ensure!(args.sources.len() <= 1, "one source, or --ping");
+    search.run(args.sources.first().map(String::as_str), cli::stdout(), report)
 }

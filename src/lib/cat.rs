@@ -9,8 +9,8 @@ use std::io::{self, Seek, Write};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::exit::Exit;
+use crate::fetch::shelf::{Origin, pump};
 use crate::fetch::ssh::{Elsewhere, RemoteFile};
-use crate::fetch::staging::{Origin, pump};
 use crate::index::sqlite::{BoxInfo, Sqlite};
 use crate::path::SpacePath;
 use crate::reach::far::check_box;
@@ -76,7 +76,7 @@ impl Search<'_> {
             Cost::Ssh => {
                 let remote = Remote::parse(url)?.with_context(|| format!("not the url of a box: {url}"))?;
                 check_box(self.ssh, &remote, &entry.box_name, self.reaching.uuid.as_deref())?;
-                let elsewhere = Elsewhere::new(remote, self.ssh);
+                let elsewhere = Elsewhere::new(&entry.box_name, remote, self.ssh, None);
                 take(entry, &mut RemoteFile::new(&elsewhere, &entry.path), spool)
             }
             Cost::Nowhere => bail!("out of reach"),

@@ -31,8 +31,10 @@ pub mod index;
 pub mod connections;
 pub mod couch;
 
+pub mod disks;
 pub mod lock;
 pub mod ltrbox;
+pub mod probe;
 pub mod reach;
 pub mod sources;
 pub mod ssh;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::boxfs::BoxRoot;
 use crate::cookie::Cookie;
+use crate::disks::{Disks, is_disk};
 use crate::index::sqlite::{Access, BoxInfo, Sqlite};
 use crate::record::Fields;
 use crate::space::{Remote, Space, folder_of};
@@ -47,26 +48,40 @@ pub struct Reaching {
     pub named: Vec<(String, String)>,
     /// The space of the box that asks: another one may have a box of the same name.
     pub uuid: Option<String>,
+    /// Where removable disks are mounted.
+    pub disks: Disks,
 }
 
 impl Reaching {
     /// For the box at `root` on the machine `host`.
     #[must_use]
     pub fn new(host: &str, root: &Path, named: Vec<(String, String)>, uuid: Option<String>) -> Self {
-        Self { host: host.to_owned(), dev: std::fs::metadata(root).map_or(0, |m| m.dev()), named, uuid }
+        Self { host: host.to_owned(), dev: std::fs::metadata(root).map_or(0, |m| m.dev()), named, uuid, disks: Disks::default() }
     }
 
     /// The cheapest way to a box that can be told without asking another machine.
     #[must_use]
     pub fn to(&self, info: &BoxInfo) -> Reach {
+        self.ways(info).into_iter().next().unwrap_or(Reach { cost: Cost::Nowhere, url: String::new() })
+    }
+
+    /// All ways to a box, the cheapest first.
+    #[must_use]
+    pub fn ways(&self, info: &BoxInfo) -> Vec<Reach> {
         let named = self.named.iter().filter(|n| n.0 == info.name).map(|n| n.1.clone());
         let urls = info.fields.as_ref().map(Fields::urls).unwrap_or_default();
         let ways = named.chain(urls.into_iter().map(str::to_owned)).map(|url| self.way(&info.name, url));
-        ways.min_by_key(|r| r.cost).unwrap_or(Reach { cost: Cost::Nowhere, url: String::new() })
+        let mut ways: Vec<Reach> = ways.collect();
+        ways.sort_by_key(|way| way.cost);
+        ways
     }
 
     fn way(&self, box_name: &str, url: String) -> Reach {
         let folder = match Remote::parse(&url) {
+            _ if is_disk(&url) => match self.disks.folder(&url) {
+                Some(folder) => folder,
+                None => return Reach { cost: Cost::Nowhere, url },
+            },
             Ok(None) if let Some(folder) = folder_of(&url) => folder,
             Ok(Some(remote)) if is_here(&remote.host, &self.host) => PathBuf::from(&remote.path),
             Ok(Some(_)) => return Reach { cost: Cost::Ssh, url },

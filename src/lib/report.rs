@@ -8,6 +8,8 @@ pub trait Report {
     fn notice(&mut self, text: &str);
     /// Work done so far, for a progress line: `done` of `total` (0: unknown) in `unit`.
     fn progress(&mut self, _done: u64, _total: u64, _unit: Unit) {}
+    /// What a progress line says besides.
+    fn aside(&mut self, _text: &str) {}
 }
 
 /// What a progress figure counts.

@@ -29,7 +29,9 @@ pub fn shown<T: AsRef<[u8]>>(words: &[T]) -> String {
 
 fn push(line: &mut Vec<u8>, word: &[u8]) -> Result<()> {
     ensure!(!word.contains(&0), "NUL in a word");
-    if !word.is_empty() && word.iter().all(|b| b.is_ascii_alphanumeric() || b"/._-+:,@".contains(b)) {
+    // an option with a value is no assignment, and nothing that zsh looks up
+    let plain: &[u8] = if word.starts_with(b"-") { b"/._-+:,@=" } else { b"/._-+:,@" };
+    if !word.is_empty() && word.iter().all(|b| b.is_ascii_alphanumeric() || plain.contains(b)) {
         line.extend_from_slice(word);
         return Ok(());
     }

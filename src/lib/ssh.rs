@@ -221,6 +221,13 @@ pub struct Session {
 }
 
 impl Session {
+    /// The same, with another name for the program that is run there.
+    #[must_use]
+    pub fn named(mut self, program: &str) -> Self {
+        program.clone_into(&mut self.program);
+        self
+    }
+
     /// The machine, as it was named.
     #[must_use]
     pub fn host(&self) -> &str {

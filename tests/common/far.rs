@@ -17,9 +17,10 @@ pub struct Kit {
     pub ltr: bool,
     pub rsync: bool,
     pub sftp: bool,
+    pub tar: bool,
 }
 
-pub const ALL: Kit = Kit { ltr: true, rsync: true, sftp: true };
+pub const ALL: Kit = Kit { ltr: true, rsync: true, sftp: true, tar: true };
 
 pub struct Far {
     pub dir: tempfile::TempDir,
@@ -48,7 +49,9 @@ impl Far {
         let bin = dir.path().join("bin");
         fs::create_dir(&bin).unwrap();
         // bash and env: for what a login shell may do before it runs a command
-        for name in ["sh", "bash", "env", "cat", "tail"].into_iter().chain(kit.rsync.then_some("rsync")) {
+        for name in
+            ["sh", "bash", "env", "cat", "tail"].into_iter().chain(kit.rsync.then_some("rsync")).chain(kit.tar.then_some("tar"))
+        {
             let program = ["/usr/bin", "/bin"].map(|d| Path::new(d).join(name)).into_iter().find(|p| p.exists());
             if let Some(program) = program {
                 symlink(program, bin.join(name)).unwrap();
@@ -131,6 +134,16 @@ impl Far {
             fs::write(file, text).unwrap();
         }
         self.ltr("there", &["commit"]).well();
+    }
+
+    /// Another box on the other machine, with what `there` has.
+    pub fn third(&self) -> String {
+        self.shell("ltr-box-create ./i-there/s third third --mkdir").well();
+        let url = self.url().replace("/there", "/third");
+        self.ltr("there", &["set", "third.urls", &format!("[\"{url}\"]")]).well();
+        self.ltr("third", &["pull", "there"]).well();
+        self.ltr("here", &["sync", "there"]).well();
+        url
     }
 
     /// The contents of the files of a box that are not ltr's.

@@ -344,6 +344,8 @@ impl TestBox {
             my_host: Some("here"),
             uuid: None,
             ssh: &ssh,
+            jobs: 2,
+            limit: None,
             trusted: &|_, _| false,
         };
         let mut clock = index.clock().unwrap();

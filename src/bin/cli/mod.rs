@@ -122,6 +122,12 @@ impl Report for Stderr {
         }
         bar.set_position(done);
     }
+
+    fn aside(&mut self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(litter::quote::text_for_terminal(text).into_owned());
+        }
+    }
 }
 
 fn progress_bar(unit: Unit) -> indicatif::ProgressBar {

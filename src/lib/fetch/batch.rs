@@ -1,13 +1,14 @@
 //! A batch of files: staged one by one, synced to disk together, then put in their places.
 
-use std::io::Write;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 
 use super::examine::{Seen, is_content};
-use super::sources::Reached;
-use super::staging::SourceFailed;
-use super::{Fact, Output, Run};
+use super::shelf::SourceFailed;
+use super::sources::Known;
+use super::ssh::Elsewhere;
+use super::{Fact, Run};
 use crate::hash::hash_path;
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Verb};
@@ -26,15 +27,19 @@ pub(super) enum Content {
     Staged(SpacePath),
     /// By a rename within the box.
     Move,
-    /// From another machine, by the source of this number.
-    Remote(usize),
+    /// From another machine: the numbers of the boxes that may have it.
+    Remote(Vec<(usize, Arc<Elsewhere>)>),
+    /// It is on its way to this place.
+    Coming(SpacePath),
+    /// Another step's content is the same, and on its way.
+    Twin,
     /// Not at all.
     Failed,
 }
 
 /// A step on its way.
 pub(super) struct Slot {
-    pub(super) action: Action,
+    pub(super) action: Arc<Action>,
     pub(super) seen: Seen,
     pub(super) content: Content,
     /// What is to be recorded besides: what an interrupted run displaced for this step.
@@ -44,8 +49,12 @@ pub(super) struct Slot {
 /// The steps that go together.
 #[derive(Default)]
 pub(super) struct Batch {
-    slots: Vec<Slot>,
-    bytes: u64,
+    /// The ticket of the first; the others follow.
+    pub(super) first: usize,
+    pub(super) slots: Vec<Slot>,
+    pub(super) bytes: u64,
+    /// Those that are on their way.
+    pub(super) waiting: usize,
 }
 
 impl Batch {
@@ -55,19 +64,8 @@ impl Batch {
 }
 
 impl Run<'_> {
-    /// Looks at the destination of a step and stages its content.
-    pub(super) fn add(&mut self, batch: &mut Batch, action: Action) {
-        match self.prepare(&action) {
-            Ok(Some((seen, content, before))) => {
-                batch.bytes = batch.bytes.saturating_add(action.size);
-                batch.slots.push(Slot { action, seen, content, before });
-            }
-            Ok(None) => {}
-            Err(e) => self.fail(&action.path, &e),
-        }
-    }
-
-    fn prepare(&mut self, action: &Action) -> Result<Option<(Seen, Content, Vec<Fact>)>> {
+    /// Looks at the destination of a step, and stages its content where it is on this machine.
+    pub(super) fn prepare(&mut self, action: &Action) -> Result<Option<(Seen, Content, Vec<Fact>)>> {
         self.check_place(action)?;
         if action.action == Verb::Move && action.ftype == Ftype::Dir {
             return Ok(Some((Seen::Nothing, Content::Move, Vec::new())));
@@ -91,7 +89,7 @@ impl Run<'_> {
                 Some(path) => {
                     return Ok(Some((seen, Content::Staged(path), Vec::new())));
                 }
-                None if self.is_source(&action.path) && !loser_is_gone => self.obtain(action, 0)?,
+                None if self.is_source(&action.path) && !loser_is_gone => self.obtain(action)?,
                 None => {
                     self.report.notice(&format!("{}: deleted here and not committed: left alone", action.path));
                     return Ok(None);
@@ -99,7 +97,7 @@ impl Run<'_> {
             };
             return Ok(Some((seen, content, Vec::new())));
         }
-        let content = self.obtain(action, 0)?;
+        let content = self.obtain(action)?;
         Ok(Some((seen, content, Vec::new())))
     }
 
@@ -116,28 +114,27 @@ impl Run<'_> {
         }
     }
 
-    /// Stages the content of a step, trying its sources from number `first` on.
-    pub(super) fn obtain(&mut self, action: &Action, first: usize) -> Result<Content> {
+    /// Stages the content of a step from where it is on this machine, or tells who else may have it.
+    pub(super) fn obtain(&mut self, action: &Action) -> Result<Content> {
         if action.ftype == Ftype::Symlink {
             let moves = action.action == Verb::Move && self.has_source(action);
             return if moves { Ok(Content::Move) } else { self.staging.symlink(action).map(Content::Staged) };
         }
-        if first == 0 {
-            if action.action == Verb::Move && self.has_source(action) {
-                return Ok(Content::Move);
-            }
-            if let Some(path) = self.leftover(action)? {
-                return Ok(Content::Staged(path));
-            }
-            if let Some(path) = self.own_copy(action)? {
-                return Ok(Content::Staged(path));
-            }
+        if action.action == Verb::Move && self.has_source(action) {
+            return Ok(Content::Move);
         }
-        for (number, source) in action.from.iter().enumerate().skip(first) {
-            match self.sources.reach(source, self.report) {
-                Reached::Gone => {}
-                Reached::Remote => return Ok(Content::Remote(number)),
-                Reached::Local => {
+        if let Some(path) = self.leftover(action)? {
+            return Ok(Content::Staged(path));
+        }
+        if let Some(path) = self.own_copy(action)? {
+            return Ok(Content::Staged(path));
+        }
+        let mut elsewhere = Vec::new();
+        for (number, source) in action.from.iter().enumerate() {
+            match self.sources.place(source, &mut |text| self.report.notice(&text)) {
+                Known::Gone => {}
+                Known::Remote(from) => elsewhere.push((number, from)),
+                Known::Local(_) => {
                     if let Some(path) = self.copy_from_box(action, number)? {
                         self.progress(action.size);
                         self.came.insert(action.path.clone(), (number, None));
@@ -146,12 +143,7 @@ impl Run<'_> {
                 }
             }
         }
-        let names: Vec<&str> = action.from.iter().map(|s| s.box_name.as_str()).collect();
-        if names.is_empty() {
-            bail!("no box that holds it is known")
-        } else {
-            bail!("could not be had from {}", names.join(", "))
-        }
+        if elsewhere.is_empty() { Err(not_had(action)) } else { Ok(Content::Remote(elsewhere)) }
     }
 
     /// Whether the source of a move is, at a first look, there.
@@ -161,7 +153,7 @@ impl Run<'_> {
     }
 
     /// Copies content that this box has elsewhere.
-    fn own_copy(&mut self, action: &Action) -> Result<Option<SpacePath>> {
+    pub(super) fn own_copy(&mut self, action: &Action) -> Result<Option<SpacePath>> {
         let put = action.sha1.and_then(|sha1| self.have_at.get(&sha1)).cloned();
         for own in [action.source.clone(), put].into_iter().flatten() {
             let Ok(mut file) = self.root.open_file(&own) else { continue };
@@ -178,7 +170,7 @@ impl Run<'_> {
     /// Copies content from a box on this machine. `None`: it is not there any more.
     fn copy_from_box(&mut self, action: &Action, number: usize) -> Result<Option<SpacePath>> {
         let source = action.from.get(number).context("no such source")?;
-        let Some(root) = self.sources.folder(source) else { return Ok(None) };
+        let Known::Local(root) = self.sources.place(source, &mut |text| self.report.notice(&text)) else { return Ok(None) };
         let opened = root.open_file(&source.path).and_then(|file| Ok((crate::boxfs::stat_of(&file)?, file)));
         let (stat, mut file) = match opened {
             Ok(opened) => opened,
@@ -220,7 +212,7 @@ impl Run<'_> {
 
     /// A step as it is told when it was carried out: with `used`, the number of the source that its
     /// content came from, and `via`, the program that brought it from another machine.
-    fn with_origin(&mut self, mut action: Action) -> Action {
+    pub(super) fn with_origin(&mut self, mut action: Action) -> Action {
         action.extra.remove("used");
         action.extra.remove("via");
         if let Some((number, via)) = self.came.remove(&action.path) {
@@ -228,74 +220,6 @@ impl Run<'_> {
             action.extra.extend(via.map(|via| ("via".to_owned(), via.into())));
         }
         action
-    }
-
-    /// Completes a batch: what is remote comes, all is synced, put in place, and told.
-    pub(super) fn flush<W: Write>(&mut self, batch: &mut Batch, output: &mut Output<W>) -> Result<()> {
-        let mut slots = std::mem::take(batch).slots;
-        self.transfer(&mut slots);
-        if slots.iter().any(|s| matches!(s.content, Content::Staged(_))) {
-            self.root.sync()?;
-        }
-        for slot in slots {
-            if matches!(slot.content, Content::Failed) {
-                slot.before.into_iter().for_each(|fact| output.finished(fact));
-                continue;
-            }
-            let action = slot.action.clone();
-            // what was kept is told even if the step then fails
-            let kept: Vec<Fact> = slot.before.clone();
-            match self.install(slot) {
-                Ok(facts) => {
-                    let action = self.with_origin(action);
-                    output.done(facts, action);
-                }
-                Err(e) => {
-                    kept.into_iter().for_each(|fact| output.finished(fact));
-                    self.fail(&action.path, &e);
-                }
-            }
-        }
-        output.emit(self)
-    }
-
-    /// Gets what comes from other machines, a box at a time; what one lacks is tried at the next.
-    fn transfer(&mut self, slots: &mut [Slot]) {
-        while let Some(first) = slots.iter().position(|s| matches!(s.content, Content::Remote(_))) {
-            let Content::Remote(number) = slots[first].content else { return };
-            let source = slots[first].action.from[number].clone();
-            // the same file for two steps comes twice: the first takes it away
-            let mut paths = std::collections::HashSet::new();
-            let wanted: Vec<(usize, usize)> = slots
-                .iter()
-                .enumerate()
-                .filter_map(|(at, slot)| match slot.content {
-                    Content::Remote(n) => Some((at, n)),
-                    _ => None,
-                })
-                .filter(|&(at, n)| {
-                    let other = &slots[at].action.from[n];
-                    (&other.box_name, &other.url) == (&source.box_name, &source.url) && paths.insert(&other.path)
-                })
-                .collect();
-            let steps: Vec<(&Action, &SpacePath)> =
-                wanted.iter().map(|&(at, n)| (&slots[at].action, &slots[at].action.from[n].path)).collect();
-            let arrived = self.sources.transfer(&source, &steps, &mut self.staging, self.report);
-            for ((at, n), arrived) in wanted.into_iter().zip(arrived) {
-                let slot = &mut slots[at];
-                slot.content = match arrived {
-                    Some(arrived) => {
-                        self.progress(slot.action.size);
-                        self.came.insert(slot.action.path.clone(), (n, Some(arrived.via)));
-                        Content::Staged(arrived.path)
-                    }
-                    None => self.obtain(&slot.action, n + 1).unwrap_or_else(|e| {
-                        self.fail(&slot.action.path, &e);
-                        Content::Failed
-                    }),
-                };
-            }
-        }
     }
 
     /// Verifies the source of a move.
@@ -308,4 +232,13 @@ impl Run<'_> {
             _ => Ok(None),
         }
     }
+}
+
+/// That a step cannot be carried out.
+pub(super) fn not_had(action: &Action) -> anyhow::Error {
+    let names: Vec<&str> = action.from.iter().map(|s| s.box_name.as_str()).collect();
+    if names.is_empty() {
+        return anyhow!("no box that holds it is known");
+    }
+    anyhow!("could not be had from {}", names.join(", "))
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::examine::{in_the_way, is_known};
 use super::names::numbered_name;
 use super::plan::Plan;
-use super::staging::set_attributes;
+use super::shelf::set_attributes;
 use super::{Fact, Output, Run};
 use crate::boxfs::Kind;
 use crate::hash::{Hashed, hash_path};

@@ -63,7 +63,7 @@ impl Holders {
     /// "only N of M copies could be verified (names)".
     pub(super) fn verify(
         &mut self,
-        sources: &mut Sources<'_>,
+        sources: &Sources<'_>,
         action: &Action,
         options: &Options<'_>,
         seen: &mut Vec<Verified>,
@@ -98,7 +98,7 @@ impl Holders {
     /// Asks one box, which stays locked.
     pub(super) fn holds(
         &mut self,
-        sources: &mut Sources<'_>,
+        sources: &Sources<'_>,
         source: &Source,
         action: &Action,
         options: &Options<'_>,
@@ -131,20 +131,20 @@ impl Holders {
 }
 
 /// Reaches and locks a box.
-fn approach(sources: &mut Sources<'_>, source: &Source, report: &mut dyn Report) -> Result<Holder> {
-    Ok(match sources.find(source, report) {
+fn approach(sources: &Sources<'_>, source: &Source, report: &mut dyn Report) -> Result<Holder> {
+    Ok(match sources.find(source, &mut |text| report.notice(&text)) {
         Known::Gone => Holder::OutOfReach,
         Known::Local(root) => {
             let lock = lock::take(&root)?;
             Holder::Local { root, _lock: lock }
         }
-        Known::Remote(remote) => Holder::Remote(Verifier::start(&remote, &source.box_name)?),
+        Known::Remote(remote) => Holder::Remote(Verifier::start(&remote)?),
     })
 }
 
 impl Verifier {
-    fn start(remote: &Elsewhere, box_name: &str) -> Result<Self> {
-        let mut session = remote.verifier(box_name)?;
+    fn start(remote: &Elsewhere) -> Result<Self> {
+        let mut session = remote.verifier()?;
         let questions = session.stdin.take();
         let answers = BufReader::new(session.stdout.take().context("ssh has an output")?);
         Ok(Self { session: Some(session), questions, answers })

@@ -9,7 +9,7 @@ use super::batch::{Content, Slot};
 use super::examine::{Seen, is_known};
 use super::names::numbered_name;
 use super::recover::hash_slot;
-use super::staging::set_attributes;
+use super::shelf::set_attributes;
 use super::{Fact, Run};
 use crate::boxfs::{Kind, Stat};
 use crate::hash::{Hashed, hash_path};
@@ -347,7 +347,7 @@ impl Run<'_> {
     /// A move whose source was displaced: what was staged of it, or put elsewhere.
     fn obtain_again(&mut self, action: &Action) -> Result<Content> {
         let copy = Action { action: Verb::Copy, ..action.clone() };
-        self.obtain(&copy, 0)
+        self.obtain(&copy)
     }
 
     fn rename_verified(&self, from: &SpacePath, to: &SpacePath, hashed: &Hashed) -> Result<()> {

@@ -6,31 +6,38 @@
 //! an earlier run has done it, so that after a kill the same plan completes what it began.
 
 mod batch;
+mod bulk;
 mod examine;
 mod folders;
+mod follow;
 mod holders;
 mod install;
 mod journal;
+mod movers;
 pub mod names;
 mod plan;
+mod program;
 mod recover;
 mod remove;
-pub(crate) mod sources;
+pub(crate) mod shelf;
+mod sources;
 pub(crate) mod ssh;
-pub(crate) mod staging;
+mod staging;
+mod tar;
 #[cfg(test)]
 mod tests;
 mod transfer;
 pub mod verify;
+mod window;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::{Map, json};
 
 use crate::boxfs::{BoxRoot, STAGING, Stat};
 use crate::cookie::Cookie;
@@ -46,10 +53,11 @@ use crate::version::Version;
 
 pub use verify::verify_stream;
 
-use batch::Batch;
+use movers::Movers;
 use plan::Plan;
 use sources::Sources;
 use staging::Staging;
+use window::Window;
 
 /// On whose behalf entries are written.
 #[derive(Debug)]
@@ -77,6 +85,10 @@ pub struct Options<'a> {
     pub uuid: Option<&'a str>,
     /// Reaches other machines.
     pub ssh: &'a Ssh,
+    /// How many of them are fetched from at once.
+    pub jobs: usize,
+    /// KiB a second that each program that fetches may take.
+    pub limit: Option<u64>,
     /// Whether a box out of reach counts as a holder nevertheless (`--trust-offline`).
     pub trusted: &'a dyn Fn(&Source, Sha1) -> bool,
 }
@@ -114,7 +126,7 @@ pub fn fetch<R: BufRead, W: Write>(
     let left = SpacePath::from_relative(STAGING.as_bytes()).is_ok_and(|at| root.look(&at).is_ok_and(|s| s.is_some()));
     if left || !plan.forward.is_empty() || !plan.removes.is_empty() {
         let staging = Staging::open(root)?;
-        let sources = Sources::new(&box_name, options);
+        let sources = &Sources::new(&box_name, options);
         let mut run = Run {
             root,
             box_name: &box_name,
@@ -139,9 +151,16 @@ pub fn fetch<R: BufRead, W: Write>(
             failures: plan.bad.len() as u64,
             bytes_done: 0,
             bytes_total: plan.bytes,
+            files_done: 0,
+            files_total: plan.files,
+            begun: Instant::now(),
+            transfers: BTreeMap::new(),
         };
         run.passes(&plan, options, &mut output)?;
         output.emit(&mut run)?;
+        for (name, transferred) in &run.transfers {
+            output.writer.put(&json!({"type": "transfer", "box": name, "files": transferred.files, "bytes": transferred.bytes, "ms": transferred.ms}))?;
+        }
     }
     let errors = output.writer.end(Map::new())?;
     Ok(Exit::of_failures(errors))
@@ -156,7 +175,7 @@ struct Run<'a> {
     actor: u32,
     commit: u64,
     report: &'a mut dyn Report,
-    sources: Sources<'a>,
+    sources: &'a Sources<'a>,
     needs: HashMap<SpacePath, plan::Need>,
     /// The content of these.
     needed: HashSet<Sha1>,
@@ -183,6 +202,20 @@ struct Run<'a> {
     failures: u64,
     bytes_done: u64,
     bytes_total: u64,
+    files_done: u64,
+    files_total: u64,
+    begun: Instant,
+    /// What came from other machines, by box.
+    transfers: BTreeMap<String, Transferred>,
+}
+
+/// What came from a box on another machine.
+#[derive(Debug, Default)]
+struct Transferred {
+    files: u64,
+    bytes: u64,
+    /// Milliseconds from the beginning of the run to the last of them.
+    ms: u64,
 }
 
 /// Another box was seen to hold a content: later that may have to do, when it is out of reach. A record
@@ -231,10 +264,10 @@ impl<'a> Run<'a> {
     fn passes<W: Write>(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<W>) -> Result<()> {
         self.recover(plan)?;
         let (mut folders, mut deferred) = (Vec::new(), Vec::new());
-        self.forward(plan, &plan.forward, &mut folders, Some(&mut deferred), output)?;
+        self.forward(plan, &plan.forward, &mut folders, Some(&mut deferred), options, output)?;
         self.removes(plan, options, output)?;
         // a file that takes the place of a folder, which the removes have emptied
-        self.forward(plan, &deferred, &mut folders, None, output)?;
+        self.forward(plan, &deferred, &mut folders, None, options, output)?;
         self.finish_folders(plan, &folders, output)?;
         self.settle_rest(output)?;
         self.clean_up();
@@ -247,10 +280,29 @@ impl<'a> Run<'a> {
         plan: &Plan,
         steps: &[u64],
         folders: &mut Vec<u64>,
-        mut deferred: Option<&mut Vec<u64>>,
+        deferred: Option<&mut Vec<u64>>,
+        options: &Options<'_>,
         output: &mut Output<W>,
     ) -> Result<()> {
-        let mut batch = Batch::default();
+        let (tell, events) = std::sync::mpsc::channel();
+        let movers = Movers::new(self.staging.shelf(), options.jobs, options.limit, steps.len(), tell);
+        std::thread::scope(|scope| {
+            let mut window = Window::new(&movers, scope, events);
+            let done = self.steps(plan, steps, folders, deferred, &mut window, output);
+            movers.close();
+            done
+        })
+    }
+
+    fn steps<W: Write>(
+        &mut self,
+        plan: &Plan,
+        steps: &[u64],
+        folders: &mut Vec<u64>,
+        mut deferred: Option<&mut Vec<u64>>,
+        window: &mut Window<'_, '_, '_>,
+        output: &mut Output<W>,
+    ) -> Result<()> {
         for &step in steps {
             let action = plan.action(step)?;
             if let Some(deferred) = &mut deferred
@@ -271,14 +323,14 @@ impl<'a> Run<'a> {
             // a folder that moves takes along what later steps look at
             let alone = action.ftype == Ftype::Dir;
             if alone {
-                self.flush(&mut batch, output)?;
+                self.flush(window, output)?;
             }
-            self.add(&mut batch, action);
-            if alone || batch.is_full() {
-                self.flush(&mut batch, output)?;
+            self.add(window, action, output)?;
+            if alone {
+                self.flush(window, output)?;
             }
         }
-        self.flush(&mut batch, output)
+        self.flush(window, output)
     }
 
     /// Names a failure; the rest of the plan goes on.
@@ -314,22 +366,28 @@ impl<W: Write> Output<W> {
         self.queue.push((vec![fact], None));
     }
 
-    /// Writes what was done since the last time. First the clock has to move on by a tick: a file
-    /// that still looks the same then cannot be edited later without looking different.
+    /// Writes what was done since the last time, when it is on the disk.
     fn emit(&mut self, run: &mut Run<'_>) -> Result<()> {
+        if !self.queue.is_empty() {
+            // or the index would outlive the rename that it tells of, when the power fails
+            run.root.sync()?;
+        }
+        self.tell(run)
+    }
+
+    /// Writes what was done, which is on the disk. First the clock has to move on by a tick: a file
+    /// that still looks the same then cannot be edited later without looking different.
+    fn tell(&mut self, run: &mut Run<'_>) -> Result<()> {
         for failure in std::mem::take(&mut run.failed) {
             self.writer.put_error(&failure)?;
         }
         for record in std::mem::take(&mut run.verified) {
             self.writer.put(&Tagged { kind: "verified", record: &record })?;
         }
-        if self.queue.is_empty() {
-            return self.writer.flush();
+        if !self.queue.is_empty() {
+            let tick = run.root.tick();
+            std::thread::sleep((tick + tick / 4).saturating_sub(self.touched.elapsed()));
         }
-        // or the index would outlive the rename that it tells of, when the power fails
-        run.root.sync()?;
-        let tick = run.root.tick();
-        std::thread::sleep((tick + tick / 4).saturating_sub(self.touched.elapsed()));
         for (facts, action) in std::mem::take(&mut self.queue) {
             for fact in facts {
                 let entry = run.entry(fact);

@@ -35,8 +35,9 @@ pub(super) struct Plan {
     /// Records of other types, to be passed on.
     pub(super) foreign: Vec<u64>,
     pub(super) needs: HashMap<SpacePath, Need>,
-    /// Bytes to come.
+    /// Bytes to come, and the files that they are in.
     pub(super) bytes: u64,
+    pub(super) files: u64,
     /// What the planner could not read; passed on.
     pub(super) errors: Vec<ErrorRecord>,
     /// Actions that are not carried out, whatever the others are.
@@ -55,6 +56,7 @@ impl Plan {
             foreign: Vec::new(),
             needs: HashMap::new(),
             bytes: 0,
+            files: 0,
             errors: Vec::new(),
             bad: Vec::new(),
             files_removed: 0,
@@ -115,6 +117,7 @@ impl Plan {
         }
         if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Replace | Verb::Conflict) && action.ftype == Ftype::File {
             self.bytes = self.bytes.saturating_add(to_come(root, action));
+            self.files += 1;
         }
     }
 

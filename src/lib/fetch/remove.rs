@@ -55,7 +55,7 @@ impl Run<'_> {
         if !action.purged {
             // what is removed is what the holders are asked for
             let what = Action { ftype: expected.0, sha1: expected.1, size: hashed.stat.size, ..action.clone() };
-            holders.verify(&mut self.sources, &what, options, &mut self.verified, self.report)?;
+            holders.verify(self.sources, &what, options, &mut self.verified, self.report)?;
         }
         self.unlink_verified(action, &hashed)
     }

@@ -1,22 +1,18 @@
 //! The boxes that content comes from: a folder here, or a folder elsewhere by ssh. Each is asked once
-//! which box it is, and one that does not answer is forgotten for the rest of the run.
+//! which box it is, and one that does not answer is forgotten for the rest of the run. All threads of a
+//! run share what is known of them.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Options;
 use super::ssh::Elsewhere;
-use super::staging::Staging;
-use super::transfer::{Arrived, Transfer};
 use crate::boxfs::BoxRoot;
-use crate::path::SpacePath;
-use crate::reach::far::check_box;
 use crate::reach::{is_here, open_box};
-use crate::record::{Action, Source};
-use crate::report::Report;
+use crate::record::Source;
 use crate::space::{Remote, folder_of};
 use crate::ssh::Ssh;
 
@@ -26,10 +22,10 @@ pub(super) struct Sources<'a> {
     my_host: Option<&'a str>,
     uuid: Option<&'a str>,
     ssh: &'a Ssh,
-    known: HashMap<(String, String), Known>,
+    known: Mutex<HashMap<(String, String), Known>>,
 }
 
-/// What became of the first look at a box.
+/// What is known of a box.
 #[derive(Clone)]
 pub(super) enum Known {
     Local(Arc<BoxRoot>),
@@ -37,38 +33,34 @@ pub(super) enum Known {
     Gone,
 }
 
-/// How a box can be reached.
-pub(super) enum Reached {
-    Local,
-    Remote,
-    Gone,
-}
-
 impl<'a> Sources<'a> {
     pub(super) fn new(own: &str, options: &Options<'a>) -> Self {
-        Self { own: own.to_owned(), my_host: options.my_host, uuid: options.uuid, ssh: options.ssh, known: HashMap::new() }
+        let known = Mutex::default();
+        Self { own: own.to_owned(), my_host: options.my_host, uuid: options.uuid, ssh: options.ssh, known }
     }
 
-    /// Looks for a box, the first time; says once when it is not to be had.
-    pub(super) fn reach(&mut self, source: &Source, report: &mut dyn Report) -> Reached {
-        match self.find(source, report) {
-            Known::Local(_) => Reached::Local,
-            Known::Remote(_) => Reached::Remote,
-            Known::Gone => Reached::Gone,
-        }
-    }
-
-    pub(super) fn find(&mut self, source: &Source, report: &mut dyn Report) -> Known {
+    /// Where a box is, without a word to another machine; `say` hears, once, when it is not to be had.
+    pub(super) fn place(&self, source: &Source, say: &mut dyn FnMut(String)) -> Known {
         let key = (source.box_name.clone(), source.url.clone());
-        if let Some(known) = self.known.get(&key) {
-            return known.clone();
-        }
-        let known = self.look(source).unwrap_or_else(|e| {
-            report.notice(&format!("box {}: {e:#}", source.box_name));
-            Known::Gone
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.entry(key).or_insert_with(|| {
+            self.look(source).unwrap_or_else(|e| {
+                say(format!("box {}: {e:#}", source.box_name));
+                Known::Gone
+            })
         });
-        self.known.insert(key, known.clone());
-        known
+        match found {
+            Known::Remote(elsewhere) if elsewhere.is_lost() => Known::Gone,
+            found => found.clone(),
+        }
+    }
+
+    /// As [`Sources::place`], where another machine has been asked which box it has there.
+    pub(super) fn find(&self, source: &Source, say: &mut dyn FnMut(String)) -> Known {
+        match self.place(source, say) {
+            Known::Remote(elsewhere) if !elsewhere.prove(say) => Known::Gone,
+            known => known,
+        }
     }
 
     fn look(&self, source: &Source) -> Result<Known> {
@@ -85,33 +77,6 @@ impl<'a> Sources<'a> {
         {
             return Ok(Known::Local(Arc::new(root)));
         }
-        check_box(self.ssh, &remote, &source.box_name, self.uuid)?;
-        Ok(Known::Remote(Arc::new(Elsewhere::new(remote, self.ssh))))
-    }
-
-    /// The folder of a box that was reached here.
-    pub(super) fn folder(&self, source: &Source) -> Option<Arc<BoxRoot>> {
-        match self.known.get(&(source.box_name.clone(), source.url.clone())) {
-            Some(Known::Local(root)) => Some(Arc::clone(root)),
-            _ => None,
-        }
-    }
-
-    /// Gets files from a box elsewhere: staged, or `None` for each that did not come.
-    pub(super) fn transfer(
-        &mut self,
-        source: &Source,
-        steps: &[(&Action, &SpacePath)],
-        staging: &mut Staging<'_>,
-        report: &mut dyn Report,
-    ) -> Vec<Option<Arrived>> {
-        let key = (source.box_name.clone(), source.url.clone());
-        let Some(Known::Remote(from)) = self.known.get(&key).cloned() else { return vec![None; steps.len()] };
-        let mut transfer = Transfer { from: &from, box_name: &source.box_name, staging, report };
-        let (staged, alive) = transfer.run(steps);
-        if !alive {
-            self.known.insert(key, Known::Gone);
-        }
-        staged
+        Ok(Known::Remote(Arc::new(Elsewhere::new(&source.box_name, remote, self.ssh, self.uuid))))
     }
 }

@@ -1,45 +1,82 @@
 //! A box on another machine: its verifier, and one of its files as a stream.
 
 use std::io::Read;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::staging::Origin;
+use super::shelf::Origin;
 use crate::path::SpacePath;
+use crate::reach::far::check_box;
 use crate::space::Remote;
 use crate::ssh::{Session, Ssh, if_file};
+
+/// A program that may be missing, here or there: once that was found out, it is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    Tar,
+    Rsync,
+    Sftp,
+}
 
 /// A box's folder on another machine, and how to get there.
 #[derive(Debug)]
 pub(crate) struct Elsewhere {
+    pub(super) box_name: String,
     pub(super) remote: Remote,
     pub(super) ssh: Ssh,
-    /// What has been found missing on the way there is not tried again.
-    pub(super) no_rsync: AtomicBool,
-    pub(super) no_sftp: AtomicBool,
+    uuid: Option<String>,
+    missing: [AtomicBool; 3],
+    proven: OnceLock<bool>,
+    lost: AtomicBool,
 }
 
 impl Elsewhere {
-    pub(crate) fn new(remote: Remote, ssh: &Ssh) -> Self {
-        Self { remote, ssh: ssh.clone(), no_rsync: AtomicBool::new(false), no_sftp: AtomicBool::new(false) }
+    pub(crate) fn new(box_name: &str, remote: Remote, ssh: &Ssh, uuid: Option<&str>) -> Self {
+        let missing = [const { AtomicBool::new(false) }; 3];
+        let (proven, lost) = (OnceLock::new(), AtomicBool::new(false));
+        let uuid = uuid.map(str::to_owned);
+        Self { box_name: box_name.to_owned(), remote, ssh: ssh.clone(), uuid, missing, proven, lost }
     }
 
-    /// `ltr-verify` for the box `box_name` there, which answers requests and holds the lock.
+    /// Makes sure, once, that this is the box that was meant (design section 10.7); else `say` hears why not.
+    pub(super) fn prove(&self, say: &mut dyn FnMut(String)) -> bool {
+        *self.proven.get_or_init(|| match check_box(&self.ssh, &self.remote, &self.box_name, self.uuid.as_deref()) {
+            Ok(()) => true,
+            Err(e) => {
+                say(format!("box {}: {e:#}", self.box_name));
+                self.lose();
+                false
+            }
+        })
+    }
+
+    /// Whether it was found not to answer.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// It does not answer any more.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// `ltr-verify` for the box there, which answers requests and holds the lock.
     ///
     /// # Errors
     /// ssh cannot be run.
-    pub(super) fn verifier(&self, box_name: &str) -> Result<Session> {
-        let words = ["ltr-verify", "--box", box_name, "--root", &self.remote.path];
+    pub(super) fn verifier(&self) -> Result<Session> {
+        let words = ["ltr-verify", "--box", &self.box_name, "--root", &self.remote.path];
         self.ssh.start(&self.remote, &words, true)
     }
 
-    pub(super) fn lacks(flag: &AtomicBool) -> bool {
-        flag.load(Ordering::Relaxed)
+    pub(super) fn has(&self, program: Program) -> bool {
+        !self.missing[program as usize].load(Ordering::Relaxed)
     }
 
-    pub(super) fn found_missing(flag: &AtomicBool) {
-        flag.store(true, Ordering::Relaxed);
+    pub(super) fn lacks(&self, program: Program) {
+        self.missing[program as usize].store(true, Ordering::Relaxed);
     }
 }
 

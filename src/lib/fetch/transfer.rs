@@ -7,42 +7,41 @@
 //! any byte stand for itself (sftp.c, makeargv; then glob(3)). Only a newline ends a line whatever stands
 //! before it, and a line has 2047 bytes at most: the rest would be a command. Such names go by `tail`.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::ssh::{Elsewhere, RemoteFile};
-use super::staging::Staging;
-use crate::boxfs::{BoxRoot, STAGING};
+use super::follow::Follow;
+use super::movers::{self, Event, Movers, Outcome, Want};
+use super::program;
+use super::shelf::SourceFailed;
+use super::ssh::{Elsewhere, Program, RemoteFile};
+use crate::boxfs::{BoxRoot, Kind, STAGING};
 use crate::path::SpacePath;
-use crate::record::{Action, Sha1};
-use crate::report::Report;
+use crate::record::Sha1;
 use crate::ssh::words_of;
 
 /// Seconds without a byte after which rsync gives up.
 const TIMEOUT: &str = "--timeout=60";
 /// Longest line of an sftp batch, in bytes; sftp's own buffer has 2048.
 const LINE: usize = 2000;
-
-/// A step, and where the other box has its content.
-pub(super) type Wanted<'a> = (&'a Action, &'a SpacePath);
-
-/// Content that came, and which program brought it: `rsync`, `scp` (its protocol) or `ssh`.
-#[derive(Clone, Debug)]
-pub(super) struct Arrived {
-    pub(super) path: SpacePath,
-    pub(super) via: &'static str,
-}
+/// How often it is looked whether too much comes.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of a program that was to bring a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Came {
     /// All, or what there was of it.
     Some,
+    /// What there was up to a file that is larger than it should be.
+    Stopped,
     /// The program is missing, here or there.
     NotHere,
     /// The machine does not answer any more.
@@ -50,59 +49,117 @@ enum Came {
 }
 
 /// The transfer of a batch from one box.
-pub(super) struct Transfer<'t, 's> {
-    pub(super) from: &'t Elsewhere,
-    pub(super) box_name: &'t str,
-    pub(super) staging: &'t mut Staging<'s>,
-    pub(super) report: &'t mut dyn Report,
+pub(super) struct Transfer<'t, 'a> {
+    pub(super) movers: &'t Movers<'a>,
+    pub(super) id: usize,
+    pub(super) from: &'t Arc<Elsewhere>,
 }
 
 impl Transfer<'_, '_> {
-    /// Brings the files of `steps`; each one staged, or `None`. And whether the box still answers.
-    pub(super) fn run(&mut self, steps: &[Wanted<'_>]) -> (Vec<Option<Arrived>>, bool) {
-        if !Elsewhere::lacks(&self.from.no_rsync) {
-            let name = format!("rsync-{}", self.box_name);
-            let came = self.rsync(&name, steps);
-            let came = self.outcome(came);
-            if !matches!(came, Came::NotHere) {
-                let staged = steps.iter().map(|(action, path)| self.take(&name, action, path)).collect();
-                return (staged, matches!(came, Came::Some));
+    /// Brings the files of `wants`, which are of one kind.
+    pub(super) fn run(&self, wants: Vec<Want>) -> Vec<(Want, Outcome)> {
+        let mut wants = wants;
+        let large = wants.first().is_some_and(|want| want.kind == movers::Kind::Large);
+        // sftp is twice as fast with what is large, and continues what another box began
+        let programs = if large { [Program::Sftp, Program::Rsync] } else { [Program::Rsync, Program::Sftp] };
+        for program in programs.into_iter().filter(|program| self.from.has(*program)) {
+            if program == Program::Rsync && large && wants.iter().any(|want| self.staged_size(want) > 0) {
+                continue;
             }
-            Elsewhere::found_missing(&self.from.no_rsync);
-        }
-        let before: Vec<u64> = steps.iter().map(|(action, _)| self.staged_size(action)).collect();
-        let mut came = Came::NotHere;
-        if !Elsewhere::lacks(&self.from.no_sftp) {
-            let result = self.sftp(steps);
-            came = self.outcome(result);
-            if matches!(came, Came::NotHere) {
-                Elsewhere::found_missing(&self.from.no_sftp);
+            let done = match program {
+                Program::Rsync => self.by_rsync(wants),
+                _ => self.by_sftp(wants),
+            };
+            match done {
+                Ok(done) => return done,
+                Err(back) => wants = back,
             }
+            self.from.lacks(program);
         }
-        self.finish(steps, &before, !matches!(came, Came::Lost))
+        let mut done = Vec::with_capacity(wants.len());
+        self.by_tail(wants, &mut done);
+        done
     }
 
-    fn outcome(&mut self, came: Result<Came>) -> Came {
-        came.unwrap_or_else(|e| {
-            self.report.notice(&format!("box {}: {e:#}", self.box_name));
+    fn outcome(&self, came: Result<Came>) -> Came {
+        let came = came.unwrap_or_else(|e| {
+            self.movers.say(format!("box {}: {e:#}", self.from.box_name));
             Came::Lost
+        });
+        if came == Came::Lost {
+            self.from.lose();
+        }
+        came
+    }
+
+    /// The files of `wants` by rsync; all of them back, where it is missing.
+    fn by_rsync(&self, wants: Vec<Want>) -> Result<Vec<(Want, Outcome)>, Vec<Want>> {
+        let name = format!("rsync-{}-{}", self.from.box_name, self.id);
+        let files = wants.iter().filter_map(|want| Some((self.rsynced(&name, want)?, want.action.size))).collect();
+        let (came, hashes) = self.following(files, |go_on| self.rsync(&name, &wants, go_on));
+        let came = self.outcome(came);
+        if came == Came::NotHere {
+            return Err(wants);
+        }
+        let hashes = hashes.into_iter().chain(std::iter::repeat(None));
+        Ok(wants.into_iter().zip(hashes).map(|(want, hash)| self.take(&name, want, hash, &came)).collect())
+    }
+
+    /// Where rsync puts the file of a want.
+    fn rsynced(&self, name: &str, want: &Want) -> Option<SpacePath> {
+        let (_, path) = want.at(self.id)?;
+        SpacePath::from_relative(&[STAGING.as_bytes(), b"/", name.as_bytes(), &path.raw()].concat()).ok()
+    }
+
+    /// Runs `program` while the files that it brings are hashed.
+    fn following(
+        &self,
+        files: Vec<(SpacePath, u64)>,
+        program: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<Came>,
+    ) -> (Result<Came>, Vec<Option<Sha1>>) {
+        let (over, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+        let follow = Follow { root: self.movers.shelf.root(), files, over, seen };
+        std::thread::scope(|scope| {
+            let hashes = scope.spawn(|| follow.hashes());
+            let (mut looked, mut told) = (Instant::now(), 0);
+            let mut tell = || {
+                let seen = follow.seen.load(Ordering::Relaxed);
+                self.movers.tell(Event::Bytes(seen - told, Arc::clone(self.from)));
+                told = seen;
+            };
+            let mut stopped = false;
+            let done = program(&mut || {
+                if looked.elapsed() >= LOOK {
+                    looked = Instant::now();
+                    tell();
+                    stopped |= follow.is_too_large();
+                }
+                !stopped
+            });
+            let done = if stopped { done.and(Ok(Came::Stopped)) } else { done };
+            follow.over.store(true, Ordering::Release);
+            let hashes = hashes.join().unwrap_or_default();
+            tell();
+            (done, hashes)
         })
     }
 
-    fn rsync(&mut self, name: &str, steps: &[Wanted<'_>]) -> Result<Came> {
-        let into = self.staging.at(name)?;
-        let root = self.staging.root();
+    fn rsync(&self, name: &str, wants: &[Want], go_on: &mut dyn FnMut() -> bool) -> Result<Came> {
+        let into = self.movers.shelf.at(name)?;
+        let root = self.movers.shelf.root();
         if root.look(&into)?.is_none() {
             root.mkdir(&into, crate::record::Mode(0o700))?;
         }
         let mut text = Vec::new();
-        for (_, path) in steps {
+        for (_, path) in wants.iter().filter_map(|want| want.at(self.id)) {
             text.extend_from_slice(path.to_relative().as_os_str().as_bytes());
             text.push(0);
         }
         let input = self.list(name, &text)?;
         let folder = root.path().join(STAGING).join(name);
-        let output = match rsync(self.from, &folder)?.stdin(input).output() {
+        let mut rsync = rsync(self.from, &folder, wants, root.path(), self.movers.limit)?;
+        rsync.stdin(input);
+        let output = match program::run(rsync, go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("rsync")?,
         };
@@ -111,139 +168,198 @@ impl Transfer<'_, '_> {
         let silent = ["not found", "(0 bytes received so far)"].iter().any(|text| said.contains(text));
         // rsync(1), EXIT VALUES
         Ok(match output.status.code() {
-            Some(0 | 23 | 24) => Came::Some,
+            // none: it was ended from here
+            None | Some(0) => Came::Some,
+            // some were not to be read, and it says which
+            Some(23 | 24) => {
+                self.say(&output);
+                Came::Some
+            }
             Some(126 | 127) => Came::NotHere,
+            // 1: an option that it does not know; 2: another protocol, or a shell that prints something
+            Some(1 | 2) => {
+                self.say(&output);
+                Came::NotHere
+            }
             Some(12) if silent => Came::NotHere,
             _ => {
-                self.report.notice(&format!("box {}: {}", self.box_name, words_of(&output)));
+                self.say(&output);
                 Came::Lost
             }
         })
     }
 
-    /// Gets what it can into the places where [`Staging::fill`] looks for beginnings.
-    fn sftp(&mut self, steps: &[Wanted<'_>]) -> Result<Came> {
-        let mut text = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        for (action, path) in steps {
-            let Some(sha1) = action.sha1 else { continue };
-            if let Some(line) = get(&self.from.remote.file(path), sha1)
-                && self.can_append(action)?
-                && seen.insert(sha1)
-            {
+    fn say(&self, output: &Output) {
+        // it may be a line for each of a thousand files
+        let lines = words_of(output);
+        let words: Vec<&str> = lines.split("; ").take(20).collect();
+        self.movers.say(format!("box {}: {}", self.from.box_name, words.join("; ")));
+    }
+
+    /// What became of a file that rsync was to bring.
+    fn take(&self, name: &str, want: Want, hash: Option<Sha1>, came: &Came) -> (Want, Outcome) {
+        let shelf = &self.movers.shelf;
+        let found = self.rsynced(name, &want).and_then(|from| Some((shelf.root().lstat(&from).ok()?, from)));
+        let Some((stat, from)) = found else {
+            if *came == Came::Stopped {
+                return (want, Outcome::Again);
+            }
+            if *came == Came::Some {
+                self.not_there(&want);
+            }
+            return (want, Outcome::NotHad);
+        };
+        if stat.kind != Kind::File {
+            // a folder that took its place
+            self.not_there(&want);
+            return (want, Outcome::NotHad);
+        }
+        if stat.size < want.action.size && *came == Came::Stopped {
+            return (want, Outcome::Again);
+        }
+        if stat.size < want.action.size && *came == Came::Lost {
+            // broken off: another box continues it under its own name, or this one does the next time
+            if shelf.root().look(&want.place).is_ok_and(|there| there.is_none()) {
+                let _ = shelf.root().rename_noreplace(&from, &want.place);
+            }
+            return (want, Outcome::NotHad);
+        }
+        let taken = shelf.adopt(&want.action, &from, &want.place, hash);
+        self.settle(want, taken, "rsync")
+    }
+
+    /// Gets what it can into the places where [`super::shelf::Shelf::fill`] looks for beginnings, and
+    /// then the rest by `tail`. All of `wants` back, where sftp is missing.
+    fn by_sftp(&self, wants: Vec<Want>) -> Result<Vec<(Want, Outcome)>, Vec<Want>> {
+        let (mut text, mut asked, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        for want in &wants {
+            let line = want.at(self.id).and_then(|(_, path)| get(&self.from.remote.file(path), want.place.name()));
+            let line = line.filter(|_| self.movers.shelf.make_way(&want.place, want.action.size).unwrap_or(false));
+            asked.push(line.is_some());
+            if let Some(line) = line {
                 text.extend_from_slice(&line);
+                files.push((want.place.clone(), want.action.size));
             }
         }
-        if text.is_empty() {
-            return Ok(Came::Some);
+        let before: Vec<u64> = wants.iter().map(|want| self.staged_size(want)).collect();
+        let (mut came, mut hashes) = (Came::Some, Vec::new());
+        if !text.is_empty() {
+            let result;
+            (result, hashes) = self.following(files, |go_on| self.sftp(&text, go_on));
+            came = self.outcome(result);
+            if came == Came::NotHere {
+                return Err(wants);
+            }
         }
-        let input = self.list(&format!("sftp-{}", self.box_name), &text)?;
+        let (mut done, mut left, mut hashes) = (Vec::new(), Vec::new(), hashes.into_iter());
+        for ((want, asked), before) in wants.into_iter().zip(asked).zip(before) {
+            let hash = if asked { hashes.next().flatten() } else { None };
+            let size = self.staged_size(&want);
+            let stat = self.movers.shelf.root().look(&want.place).ok().flatten();
+            if asked && stat.is_some() && (size == want.action.size && (before == 0 || hash == want.action.sha1)) {
+                let taken = self.movers.shelf.adopt(&want.action, &want.place, &want.place, hash);
+                done.push(self.settle(want, taken, "scp"));
+            } else if asked && size > want.action.size {
+                let taken = self.movers.shelf.root().unlink(&want.place).map(|()| false).map_err(Into::into);
+                done.push(self.settle(want, taken, "scp"));
+            } else if asked && came == Came::Stopped {
+                done.push((want, Outcome::Again));
+            } else if asked && stat.is_none() && !self.from.is_lost() {
+                // sftp could not open it
+                self.not_there(&want);
+                done.push((want, Outcome::NotHad));
+            } else {
+                left.push(want);
+            }
+        }
+        self.by_tail(left, &mut done);
+        Ok(done)
+    }
+
+    fn sftp(&self, text: &[u8], go_on: &mut dyn FnMut() -> bool) -> Result<Came> {
+        let input = self.list(&format!("sftp-{}-{}", self.from.box_name, self.id), text)?;
         let mut sftp = Command::new("sftp");
         sftp.args(["-q", "-D", &self.from.ssh.sftp_server(&self.from.remote)?, "-b", "-"]).env("LC_ALL", "C");
-        sftp.current_dir(self.staging.root().path().join(STAGING)).stdin(input).stdout(Stdio::null());
+        if let Some(limit) = self.movers.limit {
+            // Kbit a second
+            sftp.arg("-l").arg(limit.saturating_mul(8).to_string());
+        }
+        sftp.current_dir(self.movers.shelf.root().path().join(STAGING)).stdin(input);
         self.from.ssh.tell(&sftp);
-        let output = match sftp.stderr(Stdio::piped()).output() {
+        let output = match program::run(sftp, go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("sftp")?,
         };
-        let said = String::from_utf8_lossy(&output.stderr);
-        // "no such file": an sftp before OpenSSH 8.9, whose -D takes a program without arguments
-        let missing = ["subsystem request failed", "No such file or directory", "illegal option", "unknown option"];
-        if output.status.success() {
+        if output.status.success() || output.status.code().is_none() {
             // each failed `get` is told by the file that did not come
             return Ok(Came::Some);
         }
+        let said = String::from_utf8_lossy(&output.stderr);
+        // "no such file": an sftp before OpenSSH 8.9, whose -D takes a program without arguments; "too
+        // long": a shell that prints something
+        let missing =
+            ["subsystem request failed", "No such file or directory", "illegal option", "unknown option", "message too long"];
         // through a shared connection ssh does not say that there is no such subsystem
         let closed = said.contains("Connection closed") && self.from.ssh.is_connected(&self.from.remote);
         if closed || missing.iter().any(|text| said.contains(text)) {
             return Ok(Came::NotHere);
         }
-        self.report.notice(&format!("box {}: {}", self.box_name, words_of(&output)));
+        self.say(&output);
         Ok(Came::Lost)
     }
 
-    /// Whether sftp may append to what is staged: as [`Staging::fill`], not to a file that has another
-    /// name as well, nor through a symlink.
-    fn can_append(&self, action: &Action) -> Result<bool> {
-        let Some(path) = self.place(action) else { return Ok(false) };
-        self.staging.make_way(&path, action.size)
-    }
-
-    fn place(&self, action: &Action) -> Option<SpacePath> {
-        let path = self.staging.at(&action.sha1?.to_string()).ok()?;
-        (!self.staging.is_pending(&path)).then_some(path)
-    }
-
-    /// Bytes that an earlier run left of it.
-    fn staged_size(&self, action: &Action) -> u64 {
-        let stat = self.place(action).and_then(|path| self.staging.root().look(&path).ok().flatten());
-        stat.map_or(0, |s| s.size)
-    }
-
-    /// Checks what sftp brought, and brings the rest by `tail`, while the box answers.
-    fn finish(&mut self, steps: &[Wanted<'_>], before: &[u64], mut alive: bool) -> (Vec<Option<Arrived>>, bool) {
-        let mut came: HashMap<Sha1, SpacePath> = HashMap::new();
-        let mut staged = Vec::with_capacity(steps.len());
-        for ((action, path), before) in steps.iter().zip(before) {
-            let twin = action.sha1.and_then(|sha1| came.get(&sha1)).and_then(|twin| self.staging.root().open_file(twin).ok());
-            let arrived = if let Some(mut twin) = twin {
-                self.staging.fill(action, &mut twin).map(|done| done.map(|path| Arrived { path, via: "scp" }))
-            } else if *before == 0 && self.staged_size(action) == action.size && self.is_staged(action) {
-                let place = self.place(action);
-                let done = place.map_or(Ok(None), |place| self.staging.adopt(action, &place));
-                done.map(|done| done.map(|path| Arrived { path, via: "scp" }))
-            } else if alive || self.staged_size(action) == action.size {
-                let mut file = RemoteFile::new(self.from, path);
-                let done = self.staging.fill(action, &mut file);
-                alive &= done.is_ok() || !file.stop();
-                let via = if file.opened { "ssh" } else { "scp" };
-                done.map(|done| done.map(|path| Arrived { path, via }))
-            } else {
-                staged.push(None);
+    /// Brings files one by one, while the box answers.
+    fn by_tail(&self, wants: Vec<Want>, done: &mut Vec<(Want, Outcome)>) {
+        for want in wants {
+            // what is here whole needs no box that answers
+            if self.from.is_lost() && self.staged_size(&want) != want.action.size {
+                done.push((want, Outcome::NotHad));
                 continue;
-            };
-            let arrived = self.settle(arrived, path);
-            if let (Some(arrived), Some(sha1)) = (&arrived, action.sha1) {
-                came.entry(sha1).or_insert_with(|| arrived.path.clone());
             }
-            staged.push(arrived);
+            let Some((_, path)) = want.at(self.id) else { continue };
+            let mut file = RemoteFile::new(self.from, path);
+            let taken = self.movers.shelf.fill(&want.action, &want.place, &mut file);
+            if taken.is_err() && file.stop() {
+                self.from.lose();
+            }
+            let via = if file.opened { "ssh" } else { "scp" };
+            done.push(self.settle(want, taken, via));
         }
-        (staged, alive)
     }
 
-    fn is_staged(&self, action: &Action) -> bool {
-        self.place(action).is_some_and(|path| self.staging.root().look(&path).is_ok_and(|s| s.is_some()))
+    /// Bytes of a want that are there.
+    fn staged_size(&self, want: &Want) -> u64 {
+        self.movers.shelf.root().look(&want.place).ok().flatten().map_or(0, |stat| stat.size)
     }
 
-    /// Stages a file that rsync brought.
-    fn take(&mut self, name: &str, action: &Action, path: &SpacePath) -> Option<Arrived> {
-        let from = SpacePath::from_relative(&[STAGING.as_bytes(), b"/", name.as_bytes(), &path.raw()].concat()).ok()?;
-        let stat = self.staging.root().lstat(&from).ok()?;
-        if stat.size < action.size {
-            // broken off: it stays, and is continued
-            return None;
-        }
-        let staged = self.staging.adopt(action, &from);
-        self.settle(staged.map(|done| done.map(|path| Arrived { path, via: "rsync" })), path)
+    fn not_there(&self, want: &Want) {
+        let path = want.at(self.id).map(|(_, path)| path.spelled()).unwrap_or_default();
+        self.movers.say(format!("{path}: in box {}: not to be read, or not what it was at its last commit", self.from.box_name));
     }
 
     /// Says what was wrong with a file that came.
-    fn settle(&mut self, staged: Result<Option<Arrived>>, path: &SpacePath) -> Option<Arrived> {
-        match staged {
-            Ok(Some(staged)) => return Some(staged),
-            Ok(None) => {
-                self.report.notice(&format!("{path}: in box {}: source changed since its last commit", self.box_name));
+    fn settle(&self, want: Want, taken: Result<bool>, via: &'static str) -> (Want, Outcome) {
+        let path = want.at(self.id).map(|(_, path)| path.spelled()).unwrap_or_default();
+        let from = format!("{path}: in box {}", self.from.box_name);
+        match taken {
+            Ok(true) => (want, Outcome::Arrived(via)),
+            Ok(false) => {
+                self.movers.say(format!("{from}: source changed since its last commit"));
+                (want, Outcome::NotHad)
             }
-            Err(e) => self.report.notice(&format!("{path}: in box {}: {e:#}", self.box_name)),
+            Err(e) if e.is::<SourceFailed>() => {
+                self.movers.say(format!("{from}: {e:#}"));
+                (want, Outcome::NotHad)
+            }
+            Err(e) => (want, Outcome::Failed(e)),
         }
-        None
     }
 
     /// A file with what a program is to bring: an argument list would be too short, and a pipe could
     /// fill while the program waits for its messages to be read.
     fn list(&self, name: &str, text: &[u8]) -> Result<File> {
-        let root: &BoxRoot = self.staging.root();
-        let list = self.staging.at(&format!("{name}.list"))?;
+        let root: &BoxRoot = self.movers.shelf.root();
+        let list = self.movers.shelf.at(&format!("{name}.list"))?;
         if root.look(&list)?.is_some() {
             root.unlink(&list)?;
         }
@@ -256,23 +372,32 @@ impl Transfer<'_, '_> {
 
 /// `rsync` that brings the files named on its stdin, NUL after each, into the folder `into`. It is
 /// never told to remove, to follow a symlink, or to take more than was asked for. `--inplace` so that
-/// even a kill leaves what came so far; nobody else looks into that folder.
-fn rsync(from: &Elsewhere, into: &Path) -> Result<Command> {
+/// even a kill leaves what came so far; nobody else looks into that folder. A changed file is compared
+/// with the version of it that the box at `root` has, whatever the times of both say.
+fn rsync(from: &Elsewhere, into: &Path, wants: &[Want], root: &Path, limit: Option<u64>) -> Result<Command> {
     let mut rsync = Command::new("rsync");
     let folder = from.remote.path.trim_end_matches('/');
+    let largest = wants.iter().map(|want| want.action.size).max().unwrap_or(0);
     rsync
-        .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace", TIMEOUT, "-e"])
-        .arg(from.ssh.rsh(&from.remote)?)
-        .arg("--")
-        .arg(format!("{}:{folder}/", from.remote.bracketed()))
-        .arg(into);
+        .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace", TIMEOUT])
+        // what has grown beyond all of them is not even begun
+        .arg(format!("--max-size={}", largest.max(1)));
+    if wants.first().is_some_and(|want| want.kind == movers::Kind::Changed) {
+        let mut basis = std::ffi::OsString::from("--copy-dest=");
+        basis.push(root);
+        rsync.args(["--ignore-times", "--no-whole-file"]).arg(basis);
+    }
+    if let Some(limit) = limit {
+        rsync.arg(format!("--bwlimit={limit}"));
+    }
+    rsync.arg("-e").arg(from.ssh.rsh(&from.remote)?).arg("--").arg(format!("{}:{folder}/", from.remote.bracketed())).arg(into);
     from.ssh.tell(&rsync);
     Ok(rsync)
 }
 
 /// The line of an sftp batch that gets `file`, or the rest of it; none where no line can say it. With
 /// `-` before it, what fails does not end the batch.
-fn get(file: &[u8], sha1: Sha1) -> Option<Vec<u8>> {
+fn get(file: &[u8], place: &[u8]) -> Option<Vec<u8>> {
     let mut line = b"-get -a ".to_vec();
     for &byte in file {
         if matches!(byte, b'\n' | b'\r' | 0) {
@@ -283,7 +408,10 @@ fn get(file: &[u8], sha1: Sha1) -> Option<Vec<u8>> {
         }
         line.push(byte);
     }
-    line.extend_from_slice(format!(" {sha1}\n").as_bytes());
+    line.push(b' ');
+    // a hash, and perhaps a number
+    line.extend_from_slice(place);
+    line.push(b'\n');
     (line.len() <= LINE).then_some(line)
 }
 
@@ -294,15 +422,16 @@ mod tests {
     use crate::ssh::Ssh;
 
     fn elsewhere(text: &str) -> Elsewhere {
-        Elsewhere::new(Remote::parse(text).unwrap().unwrap(), &Ssh::new("ssh", true).unwrap())
+        Elsewhere::new("b", Remote::parse(text).unwrap().unwrap(), &Ssh::new("ssh", true).unwrap(), None)
     }
 
     #[test]
     fn rsync_takes_only_what_was_asked_for() {
-        let command = rsync(&elsewhere("ssh://[::1]:22/home/a b"), Path::new("/into")).unwrap();
+        let command = rsync(&elsewhere("ssh://[::1]:22/home/a b"), Path::new("/into"), &[], Path::new("/box"), Some(7)).unwrap();
         let args: Vec<_> = command.get_args().map(|a| a.to_str().unwrap()).collect();
         assert_eq!(args[args.len() - 3..], ["--", "[::1]:/home/a b/", "/into"]);
         assert!(args.contains(&"'ssh' '-T' '-oConnectTimeout=10' '-oServerAliveInterval=15' '-oBatchMode=yes' '-p22'"));
+        assert!(args.contains(&"--bwlimit=7"));
         for bad in ["-a", "-r", "-L", "-l", "--delete", "--copy-links"] {
             assert!(!args.contains(&bad), "{bad}");
         }
@@ -311,7 +440,10 @@ mod tests {
     #[test]
     fn a_line_of_a_batch_names_one_file_or_is_none() {
         let sha1 = crate::hash::sha1_of(b"x");
-        let line = |name: &[u8]| get(name, sha1).map(|line| line.strip_suffix(format!(" {sha1}\n").as_bytes()).unwrap().to_vec());
+        let line = |name: &[u8]| {
+            get(name, sha1.to_string().as_bytes())
+                .map(|line| line.strip_suffix(format!(" {sha1}\n").as_bytes()).unwrap().to_vec())
+        };
         assert_eq!(line(b"/a b/*#\xff\\").unwrap(), b"-get -a /a\\ b/\\*\\#\\\xff\\\\");
         assert_eq!((line(b"/a\n!touch oops"), line(b"/a\r"), line(&[b'*'; 1000])), (None, None, None));
         assert!(line(&[b'a'; 1900]).is_some());

@@ -8,6 +8,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::{Map, Value};
 
 use super::{Scene, no_such_box};
+use crate::disks::is_disk;
 use crate::exit::Exit;
 use crate::index::{Index, Origin};
 use crate::record::{Document, Fields, Policy};
@@ -110,14 +111,14 @@ fn urls(text: &str, fields: &Fields) -> Result<Value> {
     Ok(urls.into())
 }
 
-/// Refuses what cannot be where a box is: an absolute folder, or one on another host.
+/// Refuses what cannot be where a box is: an absolute folder, or one on another host or a named disk.
 ///
 /// # Errors
 /// Names the url.
 pub(crate) fn check_url(url: &str) -> Result<()> {
     ensure!(!url.contains(char::is_control), "control characters in {url:?}");
-    let known = url.starts_with('/') || Remote::parse(url)?.is_some();
-    ensure!(known, "{url:?}: neither a folder nor [user@]host:/folder");
+    let known = url.starts_with('/') || is_disk(url) || Remote::parse(url)?.is_some();
+    ensure!(known, "{url:?}: neither a folder, [user@]host:/folder, label:NAME/folder nor uuid:UUID/folder");
     Ok(())
 }
 

@@ -191,7 +191,7 @@ fn printer<'a>(output: &'a mut dyn Write, style: &'a Style) -> Result<Box<dyn Pr
         Mode::Steps { root } => {
             // a step can take minutes, and who reads along wants to know which
             let lines = Lines { live: true, ..lines(output, style) };
-            Box::new(steps::Steps { root, quoting: style.quoting(), lines })
+            Box::new(steps::Steps { root, quoting: style.quoting(), lines, sum: steps::Sum::default() })
         }
     })
 }

@@ -2,8 +2,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Lines, Printer, Record};
@@ -18,6 +20,66 @@ pub(super) struct Steps<'a> {
     pub root: &'a Path,
     pub quoting: Quoting,
     pub lines: Lines<'a>,
+    pub sum: Sum,
+}
+
+/// What came from other machines, for the last line.
+#[derive(Default)]
+pub(super) struct Sum {
+    boxes: Vec<String>,
+    files: u64,
+    bytes: u64,
+    ms: u64,
+    failures: u64,
+}
+
+#[derive(Deserialize)]
+struct Transfer {
+    #[serde(rename = "box")]
+    box_name: String,
+    files: u64,
+    bytes: u64,
+    ms: u64,
+}
+
+impl Sum {
+    fn add(&mut self, transfer: Transfer) {
+        self.boxes.push(transfer.box_name);
+        self.files += transfer.files;
+        self.bytes = self.bytes.saturating_add(transfer.bytes);
+        self.ms = self.ms.max(transfer.ms);
+    }
+
+    fn line(&self) -> Option<String> {
+        if self.boxes.is_empty() {
+            return None;
+        }
+        let seconds = Duration::from_millis(self.ms.max(1)).as_secs_f64();
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+        let rate = (self.bytes as f64 / seconds) as u64;
+        let files = if self.files == 1 { "file" } else { "files" };
+        let failed = if self.failures > 0 { format!(", {} failed", self.failures) } else { String::new() };
+        Some(format!(
+            "ltr: {} {files}, {} from {} in {seconds:.1} s ({}/s){failed}",
+            self.files,
+            human(self.bytes),
+            self.boxes.join(" "),
+            human(rate)
+        ))
+    }
+}
+
+/// A number of bytes with a decimal prefix, as the makers of disks count.
+pub(super) fn human(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if value < 999.95 || unit == "TB" {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1000.0;
+    }
+    String::new()
 }
 
 /// A command and its operands.
@@ -26,10 +88,18 @@ type Step = (&'static str, Vec<Vec<u8>>);
 impl Printer for Steps<'_> {
     /// Who carried out the steps has said it.
     fn error(&mut self, _error: &ErrorRecord) -> Result<bool> {
+        self.sum.failures += 1;
         Ok(true)
     }
 
+    fn finish(&mut self) -> Result<()> {
+        self.sum.line().map_or(Ok(()), |line| self.lines.put(line.as_bytes()))
+    }
+
     fn record(&mut self, record: &Record<'_>) -> Result<()> {
+        if record.kind == "transfer" {
+            self.sum.add(record.parse()?);
+        }
         if !matches!(record.kind, "action" | "done") {
             return Ok(());
         }
@@ -111,6 +181,7 @@ fn transfer(source: &Source, via: Option<&str>) -> (&'static str, Vec<u8>) {
             let (command, place) = match (via, remote.port) {
                 (Some("rsync"), _) => ("rsync", format!("{host}:")),
                 (Some("ssh"), _) => ("ssh", format!("{host}:")),
+                (Some("tar"), _) => ("tar", format!("{host}:")),
                 (_, Some(port)) => ("scp", format!("sftp://{host}:{port}")),
                 (_, None) => ("scp", format!("sftp://{host}")),
             };
@@ -121,5 +192,22 @@ fn transfer(source: &Source, via: Option<&str>) -> (&'static str, Vec<u8>) {
             // no command can get it until the box has a url that leads somewhere
             None => ("fetch", [source.box_name.as_bytes(), b":", &source.path.raw()].concat()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_sums_up() {
+        let mut sum = Sum::default();
+        assert_eq!(sum.line(), None);
+        sum.add(Transfer { box_name: "a".into(), files: 1, bytes: 1_200_000, ms: 400 });
+        assert_eq!(sum.line().unwrap(), "ltr: 1 file, 1.2 MB from a in 0.4 s (3.0 MB/s)");
+        sum.add(Transfer { box_name: "b".into(), files: 2, bytes: 5, ms: 200 });
+        sum.failures = 3;
+        assert_eq!(sum.line().unwrap(), "ltr: 3 files, 1.2 MB from a b in 0.4 s (3.0 MB/s), 3 failed");
+        assert_eq!([999, 1000, 999_960, u64::MAX].map(human), ["999 B", "1.0 kB", "1.0 MB", "18446744.1 TB"]);
     }
 }

@@ -139,10 +139,10 @@ fn only_a_failing_source_is_passed_over() {
     w.with_run(|run| {
         let mut file = fs::File::open(w.at("there/a")).unwrap();
         let short = run.staging.fill(&action, &mut file).unwrap_err();
-        assert!(short.is::<super::super::staging::SourceFailed>() && short.to_string().contains("ended after 3 of 5"));
+        assert!(short.is::<super::super::shelf::SourceFailed>() && short.to_string().contains("ended after 3 of 5"));
         fs::remove_dir_all(w.at("here/.ltr-tmp")).unwrap();
         let own = run.staging.fill(&action, &mut file).unwrap_err();
-        assert!(!own.is::<super::super::staging::SourceFailed>());
+        assert!(!own.is::<super::super::shelf::SourceFailed>());
     });
 }
 

@@ -142,6 +142,8 @@ impl World {
             my_host: None,
             uuid: None,
             ssh: &ssh,
+            jobs: 2,
+            limit: None,
             trusted: &|_, _| self.trusted,
         };
         let spool = tempfile::tempfile().unwrap();
@@ -176,7 +178,7 @@ impl World {
             actor: 0xaaaa_aaaa,
             commit: 16,
             report: &mut report,
-            sources: Sources::new(name, &options),
+            sources: &Sources::new(name, &options),
             needs: HashMap::new(),
             needed: HashSet::new(),
             vacated: HashSet::new(),
@@ -192,6 +194,10 @@ impl World {
             failures: 0,
             bytes_done: 0,
             bytes_total: 0,
+            files_done: 0,
+            files_total: 0,
+            begun: Instant::now(),
+            transfers: BTreeMap::new(),
         };
         work(&mut run)
     }
@@ -217,7 +223,17 @@ impl World {
 
 /// What nobody has decided otherwise.
 pub(super) fn options(ssh: &Ssh) -> Options<'_> {
-    Options { gone_ok: false, total_files: 0, reserve: 0, my_host: None, uuid: None, ssh, trusted: &|_, _| false }
+    Options {
+        gone_ok: false,
+        total_files: 0,
+        reserve: 0,
+        my_host: None,
+        uuid: None,
+        ssh,
+        jobs: 2,
+        limit: None,
+        trusted: &|_, _| false,
+    }
 }
 
 fn list(root: &Path, folder: &Path, files: &mut Vec<String>) {

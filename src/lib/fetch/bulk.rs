@@ -1,0 +1,248 @@
+//! Many small files from another machine through one tar over there: nothing goes back and forth for a
+//! file, so that neither the length of the line nor a program's start counts, and what comes is hashed as
+//! it is written. The names are sent as the plan goes on (`-T -`), and never stand on a command line.
+//!
+//! It is not for what is large: tar has no way to begin in the middle.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::movers::{Event, LARGE, Movers, Outcome, Want};
+use super::program::{heard, listen};
+use super::ssh::{Elsewhere, Program};
+use super::tar::{Archive, Member};
+use crate::hash::sha1_of;
+
+/// Files, and bytes, that may be on their way.
+const AHEAD: (usize, u64) = (1024, 16 << 20);
+/// Names that are sent at a time.
+const NAMES: usize = 64;
+/// A tar for which there is nothing more to do for so long is ended: it keeps what it read in its
+/// buffer until then.
+const PATIENCE: Duration = Duration::from_millis(30);
+/// What is larger than that is not skipped but cut off.
+const SKIPPED: u64 = 8 * LARGE;
+
+/// What was asked for and has not come.
+#[derive(Default)]
+struct Sent {
+    wants: VecDeque<Want>,
+    bytes: u64,
+    /// Nobody reads any more.
+    over: bool,
+}
+
+#[derive(Default)]
+struct Ahead {
+    sent: Mutex<Sent>,
+    room: Condvar,
+}
+
+impl Ahead {
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, wants: Vec<Want>) {
+        let mut sent = self.sent();
+        for want in wants {
+            sent.bytes = sent.bytes.saturating_add(want.action.size);
+            sent.wants.push_back(want);
+        }
+    }
+
+    fn pop(&self) -> Option<Want> {
+        let mut sent = self.sent();
+        let want = sent.wants.pop_front()?;
+        sent.bytes = sent.bytes.saturating_sub(want.action.size);
+        drop(sent);
+        self.room.notify_all();
+        Some(want)
+    }
+
+    fn end(&self) {
+        self.sent().over = true;
+        self.room.notify_all();
+    }
+
+    /// Waits for room; false when nobody reads any more.
+    fn wait(&self) -> bool {
+        let mut sent = self.sent();
+        while !sent.over && (sent.wants.len() >= AHEAD.0 || sent.bytes >= AHEAD.1) {
+            sent = self.room.wait(sent).unwrap_or_else(PoisonError::into_inner);
+        }
+        !sent.over
+    }
+}
+
+/// How a tar ended.
+enum End {
+    /// With all that it could send.
+    Done,
+    /// Too early; what it was asked for is to be asked for again.
+    Early,
+    /// As [`End::Early`], and this is to be told.
+    Badly(String),
+}
+
+/// Brings `wants`, and what else comes up meanwhile, from the box `id`.
+pub(super) fn bring(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, wants: Vec<Want>) {
+    let ahead = Ahead::default();
+    ahead.push(wants);
+    let end = run(movers, id, from, &ahead).unwrap_or_else(|e| {
+        from.lose();
+        End::Badly(format!("{e:#}"))
+    });
+    if let End::Badly(words) = &end {
+        movers.say(format!("box {}: {words}", from.box_name));
+    }
+    while let Some(want) = ahead.pop() {
+        // what it could not read it did not send, and has said so
+        let outcome = if matches!(end, End::Done) { Outcome::NotHad } else { Outcome::Again };
+        movers.settle(id, want, outcome);
+    }
+}
+
+/// Runs a tar to its end.
+///
+/// # Errors
+/// It cannot be started.
+fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> Result<End> {
+    let words = ["tar", "-C", &from.remote.path, "-c", "-f", "-", "--no-recursion", "--hard-dereference", "--null", "-T", "-"];
+    let mut tar = from.ssh.command(&from.remote, &words)?;
+    let mut child = tar.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run ssh")?;
+    let words = listen(&mut child);
+    let names = child.stdin.take().context("ssh has an input")?;
+    let archive = Archive::new(child.stdout.take().context("ssh has an output")?);
+    let mut bringing = Bringing { movers, id, from, ahead, archive, came: false };
+    let read = std::thread::scope(|scope| {
+        scope.spawn(|| ask(movers, id, names, ahead));
+        let read = bringing.read();
+        ahead.end();
+        read
+    });
+    let came = bringing.came;
+    // nobody reads on, so what is left of it ends
+    drop(bringing);
+    let status = ended(&mut child)?;
+    let said = heard(words);
+    let said = String::from_utf8_lossy(&said);
+    let said: Vec<&str> = said.lines().take(20).collect();
+    match read {
+        Ok(true) => {
+            said.iter().for_each(|line| movers.say(format!("box {}: {line}", from.box_name)));
+            Ok(End::Done)
+        }
+        Ok(false) => Ok(End::Early),
+        Err(e) => {
+            if status.is_none_or(|status| status.code() == Some(255)) && !from.ssh.is_connected(&from.remote) {
+                from.lose();
+                let words = if said.is_empty() { "the connection was lost".to_owned() } else { said.join("; ") };
+                return Ok(End::Badly(words));
+            }
+            // another program may do better
+            from.lacks(Program::Tar);
+            Ok(if came { End::Badly(format!("tar: {e:#}")) } else { End::Early })
+        }
+    }
+}
+
+/// Sends the names of what is asked for, and of more, as long as there is room for what comes.
+fn ask(movers: &Movers<'_>, id: usize, mut names: ChildStdin, ahead: &Ahead) {
+    let mut text = ahead.sent().wants.iter().flat_map(|want| name_of(want, id)).collect::<Vec<u8>>();
+    while names.write_all(&text).is_ok() && ahead.wait() {
+        let more = movers.more(id, NAMES, PATIENCE);
+        if more.is_empty() {
+            break;
+        }
+        text = more.iter().flat_map(|want| name_of(want, id)).collect();
+        ahead.push(more);
+    }
+}
+
+fn name_of(want: &Want, id: usize) -> Vec<u8> {
+    let path = want.at(id).map(|(_, path)| path.to_relative()).unwrap_or_default();
+    [b"./", path.as_os_str().as_bytes(), b"\0"].concat()
+}
+
+/// The status of a child of which nothing more is wanted; none when it had to be killed.
+fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
+    for _ in 0..250 {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    child.wait()?;
+    Ok(None)
+}
+
+struct Bringing<'b, 'a, R> {
+    movers: &'b Movers<'a>,
+    id: usize,
+    from: &'b Arc<Elsewhere>,
+    ahead: &'b Ahead,
+    archive: Archive<R>,
+    /// Whether anything came.
+    came: bool,
+}
+
+impl<R: Read> Bringing<'_, '_, R> {
+    /// Takes what comes; false when the rest is to be asked for again.
+    fn read(&mut self) -> Result<bool> {
+        while let Some(member) = self.archive.next()? {
+            self.came = true;
+            let want = self.asked(&member)?;
+            let expected = want.action.size;
+            let outcome = if !member.is_file || member.size != expected { self.changed(&want) } else { self.take(&want)? };
+            if matches!(outcome, Outcome::Arrived(_)) {
+                self.movers.tell(Event::Bytes(expected, Arc::clone(self.from)));
+            }
+            self.movers.settle(self.id, want, outcome);
+            if member.is_file && member.size > expected.saturating_add(SKIPPED) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The want that a member answers; those that it passes over were not to be read over there.
+    fn asked(&mut self, member: &Member) -> Result<Want> {
+        let came = member.name.strip_prefix(b"./").unwrap_or(&member.name);
+        let came = came.strip_suffix(b"/").unwrap_or(came);
+        while let Some(want) = self.ahead.pop() {
+            if want.at(self.id).is_some_and(|(_, path)| path.to_relative().as_os_str().as_bytes() == came) {
+                return Ok(want);
+            }
+            self.movers.settle(self.id, want, Outcome::NotHad);
+        }
+        bail!("{:?}: was not asked for", String::from_utf8_lossy(came))
+    }
+
+    fn changed(&self, want: &Want) -> Outcome {
+        let path = want.at(self.id).map(|(_, path)| path.spelled()).unwrap_or_default();
+        self.movers.say(format!("{path}: in box {}: source changed since its last commit", self.from.box_name));
+        Outcome::NotHad
+    }
+
+    /// # Errors
+    /// The archive is cut short.
+    fn take(&mut self, want: &Want) -> Result<Outcome> {
+        let mut content = vec![0; usize::try_from(want.action.size)?];
+        self.archive.read_exact(&mut content)?;
+        if Some(sha1_of(&content)) != want.action.sha1 {
+            return Ok(self.changed(want));
+        }
+        Ok(match self.movers.shelf.put(&want.action, &want.place, &content) {
+            Ok(()) => Outcome::Arrived("tar"),
+            Err(e) => Outcome::Failed(e),
+        })
+    }
+}
