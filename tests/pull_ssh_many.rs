@@ -83,7 +83,7 @@ fn spoil(far: &Far) {
     rustix::fs::mknodat(rustix::fs::CWD, at("e/015"), rustix::fs::FileType::Fifo, fifo, 0).unwrap();
     symlink("/etc/passwd", at("e/016")).unwrap();
     fs::File::options().write(true).open(at("e/017")).unwrap().set_len(300 << 30).unwrap();
-    fs::set_permissions(at("e/018"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(at("e/018"), fs::Permissions::from_mode(0o0)).unwrap();
 }
 
 /// Who is root may read all.

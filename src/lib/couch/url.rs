@@ -93,7 +93,7 @@ impl Database {
         let plain = !path.contains(['?', '#', '\\']) && !path.contains(|c: char| c.is_control() || c == ' ');
         ensure!(plain, "{host}: the url of a database has no ?, # or blank");
         let path = path.trim_end_matches('/');
-        let odd = |part| part == "." || part == ".." || part == "";
+        let odd = |part: &str| part == "." || part == ".." || part.is_empty();
         ensure!(path.is_empty() || !path.split('/').any(odd), "{host}: .. or // in the url");
         let (prefix, name) = path.rsplit_once('/').map_or(("", path), |(prefix, name)| (prefix, name));
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };

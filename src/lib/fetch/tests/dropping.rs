@@ -160,9 +160,9 @@ impl Game {
         let action = self.action(who);
         let ssh = Ssh::new("ssh", true).unwrap();
         let options = options(&ssh);
-        let mut sources = Sources::new(&self.names[who], &options);
+        let sources = Sources::new(&self.names[who], &options);
         let holders = &mut self.droppers[who].holders;
-        let held = holders.holds(&mut sources, &action.from[asked], &action, &options, &mut Collected::default());
+        let held = holders.holds(&sources, &action.from[asked], &action, &options, &mut Collected::default());
         matches!(held, Held::Seen)
     }
 
