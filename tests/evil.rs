@@ -366,6 +366,39 @@ fn named(rest: &str, cwd: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A program that runs with its owner's rights would run with those of whoever pulls it, maybe root.
+#[test]
+fn no_box_lends_the_rights_of_who_pulls() {
+    use std::os::unix::fs::PermissionsExt;
+    let s = world();
+    let mode = |name: &str| fs::metadata(s.at(name)).unwrap().permissions().mode() & 0o7777;
+    let set = |name: &str, mode| fs::set_permissions(s.at(name), fs::Permissions::from_mode(mode)).unwrap();
+    s.write("a/prog", "#!/bin/sh\n").write("a/team/x", "x");
+    set("a/prog", 0o6755);
+    set("a/team", 0o2775);
+    s.ltr("a", ["commit"]).ok();
+    s.ltr("b", ["pull"]).ok();
+    assert_eq!((mode("b/prog"), mode("b/team")), (0o755, 0o775));
+    // and what they are here is not looked at, nor taken away
+    set("b/team", 0o2775);
+    for name in ["a", "b"] {
+        assert_eq!(s.ltr(name, ["status"]).ok(), "");
+    }
+    set("a/team", 0o2755);
+    set("a/prog", 0o6700);
+    s.ltr("a", ["commit"]).ok();
+    s.ltr("b", ["pull"]).ok();
+    assert_eq!((mode("b/prog"), mode("b/team")), (0o700, 0o2755));
+    assert_eq!((mode("a/prog"), mode("a/team")), (0o6700, 0o2755));
+    // an index that says so is not believed
+    let liar = s.at("b").display().to_string();
+    let said = action("touch", "\"/prog\"", "").replace("0644", "6777").replace("\"size\":20", "\"size\":10");
+    let sha1 = litter::hash::sha1_of(b"#!/bin/sh\n").to_string();
+    let said = said.replace(&litter::hash::sha1_of(TEXT.as_bytes()).to_string(), &sha1).replace("\"box\":\"a\"", "\"box\":\"b\"");
+    s.run("b", "ltr-fetch", ["--root", liar.as_str()], format!("{said}\n{END}"));
+    assert_eq!(mode("b/prog") & 0o6000, 0);
+}
+
 /// A folder of the box that becomes a symlink out of it, and a folder again, all the time.
 #[test]
 fn a_parent_that_is_swapped_in_between_leads_nowhere() {

@@ -98,7 +98,7 @@ impl Stat {
             size: if kind == Kind::Dir { 0 } else { u64::try_from(s.st_size).unwrap_or(0) },
             mtime: s.st_mtime as i64,
             mtime_nsec: u32::try_from(s.st_mtime_nsec).unwrap_or(0),
-            mode: Mode(s.st_mode & 0o7777),
+            mode: Mode::new(s.st_mode),
             ino: s.st_ino as u64,
             dev: s.st_dev as u64,
             ctime: s.st_ctime as i64,

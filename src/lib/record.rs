@@ -115,7 +115,8 @@ impl<T> Visitor<'_> for Parse<T> {
     }
 }
 
-/// Permission bits, `"0644"` in records.
+/// Permission bits, `"0644"` in records. Those that lend the rights of a file's owner or group to who runs
+/// it (setuid, setgid) are never among them: the owner does not travel, so they would lend somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Mode(pub u32);
 
@@ -126,9 +127,15 @@ impl fmt::Display for Mode {
 }
 
 impl Mode {
+    /// What a file system says, without the bits that no mode has.
+    #[must_use]
+    pub fn new(bits: u32) -> Self {
+        Self(bits & 0o1777)
+    }
+
     fn from_digits(text: &str) -> Option<Self> {
         let digits = text.len() == 4 && text.bytes().all(|b| b.is_ascii_digit());
-        u32::from_str_radix(text, 8).ok().filter(|m| digits && *m <= 0o7777).map(Self)
+        u32::from_str_radix(text, 8).ok().filter(|m| digits && *m <= 0o7777).map(Self::new)
     }
 }
 
@@ -548,6 +555,13 @@ mod tests {
             let json = ENTRY.replace(from, to);
             assert_ne!(json, ENTRY, "{from}");
             assert!(Document::from_json(json.as_bytes()).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn no_mode_lends_rights() {
+        for (text, mode) in [("\"4755\"", 0o755), ("\"2770\"", 0o770), ("\"1777\"", 0o1777), ("\"7000\"", 0o1000)] {
+            assert_eq!(serde_json::from_str::<Mode>(text).unwrap(), Mode(mode));
         }
     }
 

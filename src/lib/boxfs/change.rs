@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Mode as Bits, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
@@ -64,14 +64,15 @@ impl BoxRoot {
         Ok(rustix::fs::unlinkat(self.fresh_folder_of(path)?, name(path), AtFlags::REMOVEDIR)?)
     }
 
-    /// Sets the permission bits of a file or folder.
+    /// Sets the permission bits of a file or folder; those that no [`Mode`] has stay as they are.
     ///
     /// # Errors
     /// As fchmod(2); `EPERM` on file systems without modes; a symlink is refused.
     pub fn chmod(&self, path: &SpacePath, mode: Mode) -> io::Result<()> {
-        let (folder, bits) = (self.fresh_folder_of(path)?, Bits::from_raw_mode(mode.0));
+        let folder = self.fresh_folder_of(path)?;
+        let bits = |fd: &OwnedFd| Ok::<_, Errno>(Bits::from_raw_mode(mode.0 | (rustix::fs::fstat(fd)?.st_mode & 0o6000)));
         match rustix::fs::openat(&folder, name(path), REGULAR | OFlags::RDONLY, Bits::empty()) {
-            Ok(fd) => Ok(rustix::fs::fchmod(fd, bits)?),
+            Ok(fd) => Ok(rustix::fs::fchmod(&fd, bits(&fd)?)?),
             Err(Errno::ACCESS) => {
                 // not readable even for its owner: fchmod(2) refuses O_PATH, so by way of /proc
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -79,7 +80,7 @@ impl BoxRoot {
                 if stat_of(&fd)?.kind == Kind::Symlink {
                     return Err(Errno::LOOP.into());
                 }
-                Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), bits)?)
+                Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", fd.as_raw_fd()), bits(&fd)?)?)
             }
             Err(e) => Err(e.into()),
         }

@@ -434,7 +434,7 @@ fn row_of(row: &SqlRow<'_>) -> Result<Row> {
         purged: row.get(4)?,
         size: row.get::<_, i64>(5)?.unsigned_abs(),
         mtime: (row.get(6)?, row.get(7)?),
-        mode: Mode(row.get(8)?),
+        mode: Mode::new(row.get(8)?),
         sha1: row.get::<_, Option<[u8; 20]>>(9)?.map(Sha1),
         commit: row.get::<_, i64>(10)?.unsigned_abs(),
         version: version_of(row.get_ref(11)?.as_blob()?)?,

@@ -594,7 +594,7 @@ pub(super) fn entry_of(row: &SqlRow<'_>) -> Result<Entry> {
             size: row.get::<_, i64>(6)?.unsigned_abs(),
             mtime: row.get(7)?,
             mtime_nsec: row.get(8)?,
-            mode: Mode(row.get(9)?),
+            mode: Mode::new(row.get(9)?),
             sha1: row.get::<_, Option<[u8; 20]>>(10)?.map(Sha1),
             mime: row.get(19)?,
             target: row.get(20)?,

@@ -124,7 +124,8 @@ fn an_item_is_what_lstat_says() {
         size: 5,
         mtime: meta.mtime(),
         mtime_nsec: u32::try_from(meta.mtime_nsec()).unwrap(),
-        mode: Mode(0o4751),
+        // without what would lend rights
+        mode: Mode(0o751),
         ino: meta.ino(),
         dev: meta.dev(),
         ctime: meta.ctime(),
@@ -134,7 +135,7 @@ fn an_item_is_what_lstat_says() {
     assert_eq!(*item, expected);
     let record = item.clone().into_record(true);
     record.check().unwrap();
-    assert_eq!((record.mode, record.local.map(|l| (l.ino, l.dev))), (Some(Mode(0o4751)), Some((meta.ino(), meta.dev()))));
+    assert_eq!((record.mode, record.local.map(|l| (l.ino, l.dev))), (Some(Mode(0o751)), Some((meta.ino(), meta.dev()))));
     assert_eq!(item.clone().into_record(false).mode, None);
 }
 

@@ -365,8 +365,8 @@ fn holds_cookie(folder: impl AsFd, frame: &Frame) -> bool {
 
 fn item(stat: &Statx, path: SpacePath, ftype: Ftype, target: Option<Vec<u8>>) -> Item {
     let (size, mode) = match ftype {
-        Ftype::File => (stat.stx_size, u32::from(stat.stx_mode) & 0o7777),
-        Ftype::Dir => (0, u32::from(stat.stx_mode) & 0o7777),
+        Ftype::File => (stat.stx_size, u32::from(stat.stx_mode)),
+        Ftype::Dir => (0, u32::from(stat.stx_mode)),
         Ftype::Symlink => (target.as_ref().map_or(0, Vec::len) as u64, 0o777),
     };
     Item {
@@ -375,7 +375,7 @@ fn item(stat: &Statx, path: SpacePath, ftype: Ftype, target: Option<Vec<u8>>) ->
         size,
         mtime: stat.stx_mtime.tv_sec,
         mtime_nsec: stat.stx_mtime.tv_nsec,
-        mode: Mode(mode),
+        mode: Mode::new(mode),
         ino: stat.stx_ino,
         dev: folder::device(stat),
         ctime: stat.stx_ctime.tv_sec,
