@@ -47,7 +47,7 @@ _ltr_options () {
 		echo -v --verbose --json -h --help --version
 		;;
 	sync)
-		echo -d -D -h --help --version
+		echo -d -D --continuous --keep-password -h --help --version
 		;;
 	box)
 		echo -l --json --csv --forget -h --help --version

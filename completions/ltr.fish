@@ -73,6 +73,8 @@ complete -c ltr -n '__ltr_is pull' -l trust-offline -x -d 'Count boxes out of re
 complete -c ltr -n '__ltr_is pull ping' -s v -l verbose -d 'Show the commands'
 complete -c ltr -n '__ltr_is pull' -s j -x -d 'So many boxes at once'
 complete -c ltr -n '__ltr_is pull' -l bwlimit -x -d 'KiB a second'
+complete -c ltr -n '__ltr_is sync' -l continuous -d 'Of two databases: from now on'
+complete -c ltr -n '__ltr_is sync' -l keep-password -d 'The server may keep the passwords'
 complete -c ltr -n '__ltr_is sync' -s d -r -d 'The index to read'
 complete -c ltr -n '__ltr_is sync' -s D -r -d 'The index to write'
 complete -c ltr -n '__ltr_is box' -s l -d 'Policy, files, bytes, urls'

@@ -3,10 +3,17 @@
 
 #[path = "common/couch.rs"]
 mod couch;
+#[path = "common/door.rs"]
+mod door;
 #[path = "common/shell.rs"]
 mod shell;
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
 
 use couch::{Couch, bare, documents, get};
 use shell::Shell;
@@ -47,4 +54,261 @@ fn two_homes_and_a_database() {
     assert_eq!(a.ltr("xyz", ["box"]).ok(), "* box@a\n  box@b\n");
     assert_eq!(a.ltr("xyz", ["ls", "-R", "--copies", "=2"]).ok(), "/sub/one\n/two %+#é\n");
     assert!(bare(&url).starts_with("http://"));
+}
+
+/// What README.md shows, in a database in place of a file.
+#[test]
+fn the_documented_session() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let name = url.rsplit('/').next().unwrap();
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(top.join("README.md")).unwrap();
+    // the first command brings the password
+    let text = text.replacen("ltr init ./testspace", "ltr init \u{1}", 1);
+    let text = text.replace("./testspace", "\u{2}").replace("~/testspace", "\u{2}").replace("testspace", name);
+    let text = text.replace('\u{1}', &url).replace('\u{2}', &couch::with_user(&url));
+    let s = Shell::new();
+    s.write("README.md", &text);
+    let mut command = s.command(".", top.join("tests/transcripts.sh"));
+    let ran = command.env_remove("USER").arg(s.at("README.md")).output().unwrap();
+    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(documents(&url).len() > 20);
+}
+
+#[test]
+fn on_another_computer_with_another_server() {
+    let (left, right) = (Couch::start(), Couch::another());
+    let (here, there) = (left.database(), right.database());
+    // both machines are this one, so that each finds the other's box in a folder
+    let a = home(&there);
+    a.ltr(".", ["init", &here]).ok();
+    a.write("xyz/sub/one", "one");
+    a.ltr("xyz", ["create", &here, "box@a"]).ok();
+    a.ltr("xyz", ["commit"]).ok();
+    a.ltr("xyz", ["set", "box@a.urls", &format!("[\"{}\"]", a.at("xyz").display())]).ok();
+
+    // a database without boxes takes over the space that it is first synced with
+    let b = Shell::new();
+    b.ltr(".", ["init", &there]).ok();
+    let record = b.ltr(".", ["sync", "-d", &here, "-D", &there]).json().remove(0);
+    assert_eq!((&record["type"], &record["ok"]), (&"sync".into(), &true.into()), "{record}");
+    for key in ["docs_read", "docs_written", "doc_write_failures", "start_time", "end_time", "source_last_seq"] {
+        assert!(record.get(key).is_some(), "{key}: {record}");
+    }
+    assert!(record["docs_written"].as_u64().unwrap() >= 4);
+    assert!(!record.to_string().contains(couch::PASSWORD));
+    let made = format!("ltr: new box to database  <ltrbox {}/box@b >", there.rsplit('/').next().unwrap());
+    let cloned = b.ltr(".", ["clone", &there, "uvw", "box@b"]);
+    assert!(cloned.ok().starts_with(&made), "{}", cloned.out);
+    assert_eq!(a.files("xyz"), b.files("uvw"));
+    b.write("uvw/two", "two");
+    assert_eq!(b.ltr("uvw", ["commit"]).ok(), "N  /two\n");
+    b.ltr("uvw", ["set", "box@b.urls", &format!("[\"{}\"]", b.at("uvw").display())]).ok();
+    b.ltr(".", ["sync", "-d", &there, "-D", &here]).ok();
+    a.ltr("xyz", ["pull"]).ok();
+    assert_eq!(a.files("xyz"), b.files("uvw"));
+    assert!(a.ltr("xyz", ["box"]).ok().contains("box@b"));
+
+    // another space is refused
+    let other = left.database();
+    a.ltr(".", ["init", &other]).ok();
+    fs::create_dir(a.at("other")).unwrap();
+    a.ltr("other", ["create", &other, "box@other"]).ok();
+    a.ltr(".", ["sync", "-d", &other, "-D", &here]).fails(3, "two spaces do not merge");
+    // a database that is not there is not made by a slip of the pen
+    a.ltr(".", ["sync", "-d", &here, "-D", &left.database()]).fails(3, "ltr init");
+    // the servers would keep the passwords
+    a.ltr(".", ["sync", "--continuous", "-d", &here, "-D", &there]).fails(3, "--keep-password");
+}
+
+#[test]
+fn a_database_and_a_file_and_a_box() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let s = Shell::with_files();
+    let b = home(&url);
+    b.ltr(".", ["init", &couch::with_user(&url)]).ok();
+    // the file's space goes to a database that has none
+    s.ltr(".", ["init", &url]).fails(0, "");
+    assert_eq!(s.ltr(".", ["sync", "-d", "space", "-D", &url]).status, 0);
+    assert_eq!(documents(&url).len(), 13);
+    let rev = documents(&url)["a"]["_rev"].clone();
+    assert_eq!(s.ltr(".", ["sync", "-d", "space", "-D", &url]).status, 0);
+    assert_eq!(documents(&url)["a"]["_rev"], rev, "written twice");
+    // and from there to a file
+    s.ltr(".", ["init", "copy"]).ok();
+    s.ltr(".", ["-n", "sync", "-d", &url, "-D", "copy"]).ok();
+    assert_eq!(s.sh(".", "ltr-index-get copy | jq -s length").ok(), "1\n");
+    s.ltr(".", ["sync", "-d", &url, "-D", "copy"]).ok();
+    assert_eq!(s.sh(".", "ltr-index-get copy | jq -s length").ok(), "14\n");
+    // a box in the database, and one in a file, tell each other
+    fs::create_dir(s.at("c")).unwrap();
+    s.ltr("c", ["create", &couch::with_user(&url), "c"]).ok();
+    s.ltr("c", ["pull", "../a"]).ok();
+    assert_eq!(s.files("a"), s.files("c"));
+    s.write("c/new", "new");
+    s.ltr("c", ["commit"]).ok();
+    s.ltr("b", ["sync", "../c"]).ok();
+    assert_eq!(s.ltr("b", ["ls", "--space", "new"]).ok(), "/new\n");
+    // plumbing on the database itself
+    assert_eq!(
+        s.sh(".", &format!("ltr-index-get --id c:/new {} | jq -r '.path // empty'", couch::with_user(&url))).ok(),
+        "/new\n"
+    );
+    s.run(".", "ltr-index-set", ["--space", &couch::with_user(&url), "b.note", "read me"], "").ok();
+    assert_eq!(documents(&url)["b"]["note"], "read me");
+}
+
+/// What lists of processes showed while it lived: command lines with the password.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Watch {
+    fn begin(secrets: Vec<String>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut found = Vec::new();
+            while !stopped.load(Ordering::SeqCst) {
+                for process in fs::read_dir("/proc").unwrap().flatten() {
+                    let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+                    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                    if secrets.iter().any(|secret| line.contains(secret)) {
+                        found.push(line);
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            found
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    fn end(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+#[test]
+fn the_password_is_in_one_file_and_nowhere_else() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let user = couch::with_user(&url);
+    let (login, _) = url.strip_prefix("http://").unwrap().split_once('@').unwrap();
+    let password = login.split_once(':').unwrap().1.to_owned();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(login);
+    let secrets = vec![password, encoded];
+    let door = door::Door::to(couch.address());
+    let s = Shell::new();
+    s.write("xyz/one", "one");
+    let watch = Watch::begin(secrets.clone());
+    let mut said = String::new();
+    let mut run = |folder: &str, args: &[&str]| {
+        let ran = s.ltr(folder, args);
+        said += &format!("{}{}", ran.out, ran.err);
+        ran.status
+    };
+    assert_eq!(run(".", &["init", &url]), 0);
+    assert_eq!(run(".", &["create", &url, "b", "xyz"]), 0);
+    for args in [&["commit"][..], &["status"], &["pull"], &["sync"], &["box", "-l"], &["set", "b.note", "x"], &["rm", "one"]] {
+        assert_eq!(run("xyz", args), 0, "{args:?}");
+    }
+    // and with every kind of failure
+    let through = door.url(&url);
+    assert_eq!(run(".", &["init", &through]), 0);
+    for fault in door::ALL {
+        door.spoil(0..99, fault);
+        assert_eq!(run(".", &["init", &door.url(&user)]), 3, "{fault:?}");
+        assert_eq!(run(".", &["sync", "-d", &through, "-D", "nothing"]), 3, "{fault:?}");
+        assert_eq!(run(".", &["sync", "-d", &through, "-D", &url]), 3, "{fault:?}");
+    }
+    assert_eq!(run(".", &["init", &format!("{url}/../x")]), 3);
+    assert_eq!(run(".", &["create", &url.replace("ltr-test", "Ltr"), "c", "xyz"]), 3);
+    let shown = watch.end();
+    // a person's own command has it until it is read
+    let others: Vec<&String> = shown.iter().filter(|line| !line.contains("porcelain/ltr ")).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    for secret in &secrets {
+        assert!(!said.contains(secret.as_str()), "{said}");
+        let found = s.sh(".", &format!("grep -r -l -a -F -e '{secret}' . || true"));
+        let expected = if *secret == secrets[0] { "./home/.config/ltr/credentials\n" } else { "" };
+        assert_eq!(found.ok(), expected);
+        assert!(!get(&format!("{url}/_all_docs?include_docs=true")).to_string().contains(secret.as_str()));
+    }
+    assert_eq!(s.sh(".", "stat -c %a home/.config/ltr/credentials").ok(), "600\n");
+}
+
+#[test]
+fn a_refused_login_says_which_file_to_look_at() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let user = couch::with_user(&url);
+    let s = Shell::new();
+    let file = s.home.join(".config/ltr/credentials").display().to_string();
+    couch::send("PUT", &url, &serde_json::json!({}));
+    // nobody knows the password, and there is no terminal to ask at
+    s.ltr(".", ["init", &user]).fails(3, &file);
+    s.ltr(".", ["init", &user.replacen('@', ":wrong@", 1)]).fails(3, &file);
+    let host = couch.address().split_once(':').unwrap().0;
+    fs::remove_file(&file).unwrap();
+    let login = url.strip_prefix("http://").unwrap().split_once('@').unwrap().0;
+    let (name, password) = login.split_once(':').unwrap();
+    s.write("home/.netrc", &format!("machine {host}\n  login {name}\n  password {password}\n"));
+    s.ltr(".", ["init", &user]).ok();
+    s.ltr(".", ["init", &bare(&url)]).ok();
+    assert!(!s.exists("home/.config/ltr/credentials"));
+}
+
+#[test]
+fn on_a_train() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let door = door::Door::to(couch.address());
+    let through = door.url(&url);
+    let s = Shell::new();
+    s.ltr(".", ["init", &through]).ok();
+    s.write("xyz/one", "one");
+    s.ltr("xyz", ["create", &through, "b"]).ok();
+    s.ltr("xyz", ["commit"]).ok();
+    let before = documents(&url);
+    door.spoil(0..9999, door::Fault::Closed);
+    s.write("xyz/two", "two").write("xyz/three", "three");
+    let away = format!("ltr: 127.0.0.1:{} does not answer; index as of 2", door.port);
+    let ran = s.ltr("xyz", ["commit"]);
+    assert_eq!((ran.status, ran.out.as_str()), (0, "N  /three\nN  /two\n"), "{}", ran.err);
+    assert!(ran.err.starts_with(&away) && ran.err.ends_with("ltr: 2 documents to push\n"), "{}", ran.err);
+    let asked = door.count();
+    for args in [&["status"][..], &["ls"], &["mark", "--want", "one"], &["box"], &["-n", "pull"], &["pull"]] {
+        let ran = s.ltr("xyz", args);
+        assert_eq!(ran.status, 0, "{args:?}: {}", ran.err);
+        assert!(args[0] == "-n" || ran.err.contains("to push") && ran.err.contains(&away), "{args:?}: {}", ran.err);
+    }
+    assert_eq!(door.count(), asked, "within a minute it is not asked again: {:?}", door.seen());
+    assert_eq!(s.ltr("xyz", ["sync"]).fails(3, "does not answer").out.lines().count(), 1);
+    // nothing new can be begun there
+    fs::create_dir(s.at("uvw")).unwrap();
+    s.ltr("uvw", ["create", &through, "c"]).fails(3, "does not answer");
+    assert_eq!(documents(&url), before);
+    door.open();
+    s.ltr("xyz", ["sync"]).ok();
+    assert_eq!(documents(&url).len(), before.len() + 3);
+    assert_eq!(s.ltr("xyz", ["status", "-a"]).ok(), "C  /one\nC  /three\nC  /two\n");
+    // without consequences
+    s.write("xyz/four", "four");
+    let home = || {
+        let mut all = s.snapshot("home");
+        // SQLite's own files beside the replica come and go
+        all.remove(".local/state/ltr/.couch");
+        all
+    };
+    let (there, here) = (documents(&url), home());
+    for args in [&["-n", "commit"][..], &["-n", "pull"], &["-n", "sync"], &["-n", "rm", "two"], &["-n", "mark", "--skip", "two"]]
+    {
+        assert_eq!(s.ltr("xyz", args).status, 0, "{args:?}");
+    }
+    assert_eq!((documents(&url), home()), (there, here));
 }

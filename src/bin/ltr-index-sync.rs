@@ -6,10 +6,13 @@ mod cli;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
+use litter::couch::replicate::replicate_continuously;
 use litter::exit::Exit;
 use litter::sources::read_sources;
+use litter::space::Space;
+use litter::stream::{Tagged, Writer};
 use litter::sync::{Options, copy_for_plan, sync, sync_sources};
 
 /// Merge two indexes of a space: what is new in A goes to B, and back
@@ -30,6 +33,12 @@ struct Args {
     /// With --into: leave A as it is, and write to a copy of it in this folder, made once there is something to write
     #[arg(long, value_name = "DIR", requires = "into", conflicts_with = "dryrun")]
     scratch: Option<PathBuf>,
+    /// Let the server of the database A send everything to the database B from now on
+    #[arg(long, requires = "b", conflicts_with_all = ["sources", "dryrun"])]
+    continuous: bool,
+    /// With --continuous: the server may keep the passwords, where its admins can read them
+    #[arg(long, requires = "continuous")]
+    keep_password: bool,
     /// Only from A to B
     #[arg(long)]
     one_way: bool,
@@ -48,6 +57,9 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let scratch = args.scratch.or(folder.as_ref().map(|folder| folder.path().to_path_buf()));
     let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()?, places: cli::places() };
     let a = cli::space(Some(&args.a))?;
+    if args.continuous {
+        return continuous(&a, args.b.as_deref(), args.keep_password);
+    }
     match args.b {
         Some(b) => sync(&a, &cli::space(Some(&b))?, &options, cli::stdout(), report),
         None => {
@@ -56,4 +68,14 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
             Ok(exit)
         }
     }
+}
+
+fn continuous(a: &Space, b: Option<&str>, keep_password: bool) -> Result<Exit> {
+    let (Space::Http(source), Space::Http(target)) = (a, &cli::space(b)?) else {
+        bail!("--continuous is for two databases: a file has no server that could go on");
+    };
+    let made = replicate_continuously(&cli::places(), source, target, keep_password)?;
+    let mut writer = Writer::new(cli::stdout());
+    writer.put(&Tagged { kind: "replicator", record: &made })?;
+    Ok(Exit::of_failures(writer.end(serde_json::Map::new())?))
 }

@@ -146,17 +146,37 @@ pub fn sync_sources(
     let mut spaces: Vec<&str> = sources.iter().filter_map(|s| s.space.as_deref()).collect();
     spaces.sort_unstable();
     spaces.dedup();
+    let database = match here {
+        Space::Http(database) => Some(database),
+        _ => None,
+    };
+    // its database is a source too
+    let asked = spaces.len() as u64 + u64::from(database.is_some());
+    let replica = database.map(|database| {
+        if let Err(error) = visitor.meet(database, false) {
+            failures += 1;
+            visitor.fails(&database.to_string(), &error);
+        }
+        Space::File(options.places.replica(database))
+    });
+    let here = replica.as_ref().unwrap_or(here);
     for &text in &spaces {
         let space = Space::parse(text, Path::new("/"))?;
         visitor.wrote = false;
         let merged = if options.one_way { visitor.pair(&space, here) } else { visitor.pair(here, &space) };
         if let Err(error) = merged {
             failures += 1;
-            visitor.report.failure(text, &format!("{error:#}"));
+            visitor.fails(text, &error);
         }
     }
+    if let (Some(database), None, false) = (database, &options.scratch, spaces.is_empty() || failures == asked)
+        && let Err(error) = visitor.leave(database)
+    {
+        failures += 1;
+        visitor.fails(&database.to_string(), &error);
+    }
     let errors = visitor.writer.end(Map::new())?;
-    let none = failures > 0 && failures == spaces.len() as u64;
+    let none = failures > 0 && failures >= asked;
     Ok(if none { Exit::Nothing } else { Exit::of_failures(failures + errors) })
 }
 
@@ -200,12 +220,22 @@ impl<W: Write> Visitor<'_, W> {
             (Space::File(here), Space::Ssh(there)) => self.with_remote((a, here), (b, there), true)?,
             (Space::Ssh(there), Space::File(here)) => self.with_remote((b, here), (a, there), false)?,
             (Space::Ssh(_), Space::Ssh(_)) => bail!("{a} and {b} are both elsewhere: sync each with an index on this machine"),
+            // the replica of that database, as every box of it has it
+            (Space::Http(database), Space::File(file)) | (Space::File(file), Space::Http(database))
+                if self.is_replica(database, file) =>
+            {
+                return Ok(false);
+            }
             (Space::Http(a), Space::Http(b)) if a.key() == b.key() => return Ok(false),
             (Space::Http(a), Space::Http(b)) => self.databases(a, b)?,
             (Space::Http(database), other) => self.with_database(database, other, true)?,
             (other, Space::Http(database)) => self.with_database(database, other, false)?,
         }
         Ok(true)
+    }
+
+    fn is_replica(&self, database: &Database, file: &Path) -> bool {
+        same_file(&self.options.places.replica(database), file).unwrap_or(false)
     }
 
     /// Two databases: the server of the first is asked.
@@ -224,11 +254,6 @@ impl<W: Write> Visitor<'_, W> {
     /// A database and something else: by way of the database's replica, which is a file.
     fn with_database(&mut self, database: &Database, other: &Space, first: bool) -> Result<()> {
         let replica = Space::File(self.meet(database, first)?);
-        if let (Space::File(a), Space::File(b)) = (&replica, other)
-            && same_file(a, b)?
-        {
-            return Ok(());
-        }
         if first {
             self.pair(&replica, other)?
         } else {
@@ -257,6 +282,12 @@ impl<W: Write> Visitor<'_, W> {
             self.tell(&record)?;
         }
         Ok(())
+    }
+
+    /// Reports what is wrong with `subject`, which an error may name itself.
+    fn fails(&mut self, subject: &str, error: &anyhow::Error) {
+        let cause = format!("{error:#}");
+        self.report.failure(subject, cause.strip_prefix(&format!("{subject}: ")).unwrap_or(&cause));
     }
 
     fn tell(&mut self, record: &Replication) -> Result<()> {

@@ -144,6 +144,8 @@ impl Shell {
         let found = [&porcelain, binaries].into_iter().map(|p| p.join(program)).find(|p| p.exists());
         let mut command = Command::new(found.as_deref().map_or(program, Path::as_os_str));
         command.env_clear().env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC").env("USER", "me");
+        // a machine under load answers when it can
+        command.env("LTR_WAIT", "20");
         command.env("HOME", &self.home).env("TMPDIR", self.at("tmp")).current_dir(self.at(cwd));
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);

@@ -28,8 +28,8 @@ const ANSWER_MAX: u64 = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(120);
 const READ: Duration = Duration::from_secs(60);
-/// The same for a command that has something else to do.
-const BRIEF: Duration = Duration::from_secs(10);
+/// For a command that has something else to do: so many times what the first answer may take.
+const BRIEF: u32 = 20;
 /// For what the server does at its own pace, such as a replication.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
@@ -213,7 +213,7 @@ impl Client {
         }
         let (connect, answer, read) = match patience {
             Patience::Probe => (self.places.wait, self.places.wait, self.places.wait),
-            Patience::Brief => (BRIEF, BRIEF, BRIEF),
+            Patience::Brief => (self.places.wait * BRIEF, self.places.wait * BRIEF, self.places.wait * BRIEF),
             Patience::Patient => (CONNECT, ANSWER, READ),
             Patience::Long => (CONNECT, LONG, LONG),
         };

@@ -1,6 +1,7 @@
 //! Two databases: one server is asked to replicate to the other, as CouchDB does it itself.
 
 use anyhow::{Result, bail, ensure};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
@@ -62,13 +63,17 @@ pub fn replicate(places: &Places, source: &Database, target: &Database) -> Resul
     Ok(record)
 }
 
-/// What keeps two databases in step from now on.
-#[derive(Clone, Debug)]
+/// What keeps two databases in step from now on. A record of the type `replicator`.
+#[derive(Clone, Debug, Serialize)]
 pub struct Continuous {
-    /// The server that does it.
-    pub server: String,
-    /// The key of its document in `_replicator`.
-    pub id: String,
+    /// Where documents are read.
+    pub source: String,
+    /// Where they are written.
+    pub target: String,
+    /// The URL of the document in `_replicator`, which ends it when it is deleted.
+    pub url: String,
+    /// Its revision.
+    pub rev: String,
 }
 
 /// Makes a document in the `_replicator` database of the source's server, with which it sends on
@@ -101,6 +106,8 @@ pub fn replicate_continuously(places: &Places, source: &Database, target: &Datab
     {
         document.insert("_rev".to_owned(), rev.clone());
     }
-    from.ask(&Method::PUT, &path, Some(&body(&document)?), Patience::Patient)?;
-    Ok(Continuous { server: from.database().server(), id })
+    let answer = from.ask(&Method::PUT, &path, Some(&body(&document)?), Patience::Patient)?;
+    let rev = answer.get("rev").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (source, target) = (from.database().to_string(), to.database().to_string());
+    Ok(Continuous { source, target, url: format!("{}{path}", from.database().server()), rev })
 }

@@ -62,13 +62,13 @@ pub fn visit(places: &Places, database: &Database, wish: &Visit, report: &mut dy
         if !wish.push_first {
             report.notice(&away(&client, couch));
         }
-        tell_pending(pending, report);
+        tell_pending(wish, pending, report);
         return Ok(Visited { pending, ..Visited::default() });
     }
     let mut done = Vec::new();
     match run(&client, &mut index, wish, patience, &mut done, report) {
         Ok(pending) => {
-            tell_pending(pending, report);
+            tell_pending(wish, pending, report);
             Ok(Visited { reached: true, done, pending })
         }
         Err(error) if wish.insist || kind_of(&error).is_none() => Err(error),
@@ -79,7 +79,7 @@ pub fn visit(places: &Places, database: &Database, wish: &Visit, report: &mut dy
             if let Some(couch) = couch.filter(|_| kind_of(&error) == Some(Kind::Away)) {
                 index.set_away(&couch, true)?;
             }
-            tell_pending(pending, report);
+            tell_pending(wish, pending, report);
             Ok(Visited { done, pending, ..Visited::default() })
         }
     }
@@ -183,8 +183,9 @@ fn tell_failure(client: &Client, couch: Option<&Couch>, error: &Error, report: &
     }
 }
 
-fn tell_pending(pending: u64, report: &mut dyn Report) {
+fn tell_pending(wish: &Visit, pending: u64, report: &mut dyn Report) {
     match pending {
+        _ if wish.no_push => {}
         0 => {}
         1 => report.notice("1 document to push"),
         more => report.notice(&format!("{more} documents to push")),
