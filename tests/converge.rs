@@ -536,3 +536,44 @@ fn what_a_purge_took_is_not_refused_when_it_was_edited_elsewhere() {
     assert_eq!(b.pull(), ["fetch /f"]);
     assert_eq!(b.contents(), ["edited elsewhere"]);
 }
+
+#[test]
+fn a_file_cannot_take_the_place_of_a_folder_that_others_fill() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    b.write("d/old", "old");
+    b.commit();
+    sync(&a.index, &b.index);
+    // the folder is purged and becomes a file here, while it gets another file there
+    a.purge_all("d");
+    a.write_at("d", "a file", 1_700_000_000);
+    a.commit();
+    b.write("d/new", "new");
+    b.commit();
+    for _ in 0..3 {
+        sync(&a.index, &b.index);
+        a.pull();
+        sync(&a.index, &b.index);
+        b.pull();
+    }
+    a.failures();
+    sync(&a.index, &b.index);
+    assert!(a.pull().is_empty() && b.pull().is_empty());
+    assert_eq!(a.contents(), ["a file", "new"]);
+    assert_eq!(a.contents(), b.contents());
+    assert!(a.failures().is_empty() && b.failures().is_empty() && a.status().is_empty() && b.status().is_empty());
+}
+
+#[test]
+fn a_skeleton_box_does_not_want_a_file_where_it_had_a_folder() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "skeleton")]);
+    b.write("d/f", "in the folder");
+    b.commit();
+    b.mv("d", "moved");
+    a.write("d", "a file of that name");
+    a.commit();
+    b.commit();
+    assert!(b.pull().is_empty());
+    assert!(b.status().is_empty(), "{:?}", b.status());
+}

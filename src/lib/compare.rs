@@ -19,7 +19,7 @@ use crate::index::groups::{Group, Groups, Row};
 use crate::index::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Was};
-use crate::resolve::{Decision, Heads, decide};
+use crate::resolve::{Decision, Heads, decide, kind};
 use crate::scan::{Found, Item};
 use crate::wants::{Intent, Wants};
 
@@ -209,7 +209,7 @@ impl<'a> Comparer<'a> {
             return Ok(());
         }
         let own = group.of(self.me);
-        let ftype = own.or(group.rows.first()).map_or(Ftype::File, |r| r.ftype);
+        let ftype = kind(&group.rows, self.me, |id| self.boxes.counts(id));
         let intent = self.wants.at(&group.path, ftype)?;
         if let Some(own) = own.filter(|r| r.present) {
             return if self.is_gone(&group.path)? { self.gone(group, own) } else { Ok(()) };

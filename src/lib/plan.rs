@@ -19,7 +19,7 @@ use crate::index::sqlite::{BoxId, BoxInfo, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::reach::{Cost, Reach};
 use crate::record::{Action, ActionTag, Attrs, Entry, Fields, Ftype, Source, Verb, Was};
-use crate::resolve::{Decision, Heads, decide};
+use crate::resolve::{Decision, Heads, decide, kind};
 use crate::stream::Writer;
 use crate::version::Version;
 use crate::wants::{Intent, Wants};
@@ -90,14 +90,14 @@ impl<W: Write> Planner<'_, W> {
 
     fn at(&mut self, group: &Group) -> Result<()> {
         let own = group.of(self.me).filter(|r| r.present);
-        let ftype = own.or(group.rows.first()).map_or(Ftype::File, |r| r.ftype);
+        let ftype = kind(&group.rows, self.me, |id| self.counts(id));
         let intent = self.wants.at(&group.path, ftype)?;
         self.parents.retain(|(folder, _)| group.path.is_within(folder));
         let boxes = &self.boxes;
         let decision = decide(&group.rows, self.me, &intent, |id| boxes.counts(id));
         match (decision, own) {
             (Decision::Fetch { head }, _) => self.fetch(group, head),
-            (Decision::Update { head }, Some(own)) => self.change(Verb::Replace, group, head, own),
+            (Decision::Update { head }, Some(own)) => self.update(group, head, own),
             (Decision::Touch { head }, Some(own)) => self.change(Verb::Touch, group, head, own),
             (Decision::Conflict { head }, Some(own)) => self.conflict(group, head, own),
             (Decision::Purge { head }, Some(own)) => self.purge(group, head, own),
@@ -180,6 +180,23 @@ impl<W: Write> Planner<'_, W> {
         self.writer.put(&action)
     }
 
+    fn update(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
+        let becomes_file = own.ftype == Ftype::Dir && head.ftype != Ftype::Dir;
+        if becomes_file && self.is_occupied(&group.path)? {
+            return self.keep_folder(group, head, own);
+        }
+        self.change(Verb::Replace, group, head, own)
+    }
+
+    /// A folder in which something stays cannot give way. That it is there at the other's own version makes
+    /// it win, everywhere.
+    fn keep_folder(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
+        let mut action = self.removal(group, own)?;
+        action.action = Verb::Touch;
+        action.version = head.version.clone();
+        self.writer.put(&action)
+    }
+
     fn change(&mut self, verb: Verb, group: &Group, head: &Row, own: &Row) -> Result<()> {
         let mut action = self.action(verb, &group.path, head)?;
         action.have = Some(was(own));
@@ -214,12 +231,12 @@ impl<W: Write> Planner<'_, W> {
         if let Followed::To(target, version) = followed {
             return self.move_to(&target, version, group, head, own);
         }
+        if own.ftype == Ftype::Dir && self.is_occupied(&group.path)? {
+            return self.keep_folder(group, head, own);
+        }
         let mut action = self.removal(group, own)?;
         action.version = head.version.clone();
-        if own.ftype == Ftype::Dir && self.is_occupied(&group.path)? {
-            // a folder that is there at the purge's own version wins over it, everywhere
-            action.action = Verb::Touch;
-        } else if matches!(followed, Followed::Unclear) {
+        if matches!(followed, Followed::Unclear) {
             action.mincopies = Some(self.mincopies);
             action.from = self.keepers(group, own)?;
         } else {
@@ -240,7 +257,7 @@ impl<W: Write> Planner<'_, W> {
                 continue;
             }
             let own = group.of(self.me).filter(|r| r.present);
-            let ftype = own.or(group.rows.first()).map_or(Ftype::File, |r| r.ftype);
+            let ftype = kind(&group.rows, self.me, |id| self.counts(id));
             let intent = self.intent_of(self.me, &group.path, ftype)?;
             match decide(&group.rows, self.me, &intent, |id| self.counts(id)) {
                 Decision::Purge { .. } | Decision::Unwanted { .. } | Decision::Skipped => {}

@@ -63,6 +63,20 @@ fn rank(a: &Row, b: &Row) -> Ordering {
         .then_with(|| b.box_id.cmp(&a.box_id))
 }
 
+/// What kind of file `me` would have at a path: what it has, else what it could get. A policy may want
+/// folders and no files, and an old entry does not tell which of them there is now.
+#[must_use]
+pub fn kind(rows: &[Row], me: BoxId, counts: impl Fn(BoxId) -> bool) -> Ftype {
+    if let Some(own) = rows.iter().find(|r| r.box_id == me && r.present) {
+        return own.ftype;
+    }
+    let Some(first) = rows.first() else { return Ftype::File };
+    if rows.iter().all(|r| r.ftype == first.ftype) {
+        return first.ftype;
+    }
+    Heads::of(rows, counts).winner().unwrap_or(first).ftype
+}
+
 /// What a path means for one box, going by the index alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {

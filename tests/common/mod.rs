@@ -376,8 +376,17 @@ impl TestBox {
 
     /// Purges a file from the space.
     pub fn purge(&self, name: &str) {
+        self.purge_with(name, false);
+    }
+
+    /// Purges a folder, with all below.
+    pub fn purge_all(&self, name: &str) {
+        self.purge_with(name, true);
+    }
+
+    fn purge_with(&self, name: &str, recursive: bool) {
         let mut scene = Scene::open(&self.root, None, Access::Write, &Places::below(&self.root)).unwrap();
-        let wish = Purge { paths: vec![name.into()], recursive: false, dry_run: false };
+        let wish = Purge { paths: vec![name.into()], recursive, dry_run: false };
         let mut out = Vec::new();
         purge(&mut scene, &wish, &mut out).unwrap();
         self.put(&out);

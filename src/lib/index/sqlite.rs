@@ -100,18 +100,21 @@ impl Sqlite {
     }
 
     /// What becomes of a copy of this index in another place: one with another id, whose boxes are counted
-    /// for by other hands. It is in no file.
+    /// for by other hands. With `as_it_is`, one that somebody wrote over the file itself, which nothing tells
+    /// from it. It is in no file.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn copy_in_memory(&self) -> Result<Self> {
+    pub fn copy_in_memory(&self, as_it_is: bool) -> Result<Self> {
         let mut connection = Connection::open_in_memory()?;
         let backup = rusqlite::backup::Backup::new(&self.connection, &mut connection)?;
         backup.run_to_completion(4096, Duration::ZERO, None)?;
         drop(backup);
         tune(&connection)?;
         let mut index = Self { connection, path: PathBuf::new(), id: 0, last_put: (0, 0), writable: true };
-        index.draw_anew(None)?;
+        if !as_it_is {
+            index.draw_anew(None)?;
+        }
         index.id = index.meta_u32("id")?;
         Ok(index)
     }
