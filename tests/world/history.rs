@@ -35,11 +35,15 @@ pub enum Kind {
     Mkdir,
     Commit,
     CommitPath,
+    CommitCut,
     Skip,
     Want,
     Clear,
     Purge,
+    PurgeFolder,
     Policy,
+    Clock,
+    Tell,
     Sync,
     SyncCut,
     Pull,
@@ -55,7 +59,7 @@ pub enum Kind {
 }
 
 /// How often people do what.
-const WEIGHTS: [(Kind, u32); 36] = [
+const WEIGHTS: [(Kind, u32); 41] = [
     (Kind::Create, 14),
     (Kind::Empty, 1),
     (Kind::Edit, 12),
@@ -72,11 +76,15 @@ const WEIGHTS: [(Kind, u32); 36] = [
     (Kind::ToLink, 1),
     (Kind::Mkdir, 1),
     (Kind::Commit, 16),
-    (Kind::CommitPath, 3),
+    (Kind::CommitPath, 4),
+    (Kind::CommitCut, 1),
     (Kind::Skip, 3),
     (Kind::Want, 2),
     (Kind::Clear, 2),
     (Kind::Purge, 2),
+    (Kind::PurgeFolder, 1),
+    (Kind::Clock, 1),
+    (Kind::Tell, 2),
     (Kind::Policy, 1),
     (Kind::Sync, 12),
     (Kind::SyncCut, 2),
@@ -88,6 +96,7 @@ const WEIGHTS: [(Kind, u32); 36] = [
     (Kind::BackUp, 2),
     (Kind::Restore(Part::Files), 1),
     (Kind::Restore(Part::Index), 1),
+    (Kind::Restore(Part::InPlace), 1),
     (Kind::Restore(Part::Both), 1),
     (Kind::CopyFolder, 1),
     (Kind::Replica, 1),
@@ -160,10 +169,11 @@ impl<'a> History<'a> {
             return Ok(());
         }
         match op.kind {
-            Kind::Commit => self.commit(b, None)?,
+            Kind::Commit => self.commit(b, None, None)?,
+            Kind::CommitCut => self.commit(b, None, Some(op.x))?,
             Kind::CommitPath => {
-                let name = self.any_name(b, op);
-                self.commit(b, name.as_deref())?;
+                let name = self.some_name(b, op);
+                self.commit(b, name.as_deref(), None)?;
             }
             Kind::Pull => self.pull(b, None, None)?,
             Kind::PullFrom => self.pull(b, Some(op.x as usize % self.boxes()), None)?,
@@ -171,7 +181,18 @@ impl<'a> History<'a> {
             Kind::Sync => self.sync(b, op.x as usize % self.boxes(), None)?,
             Kind::SyncCut => self.sync(b, op.x as usize % self.boxes(), Some(op.y))?,
             Kind::Skip | Kind::Want | Kind::Clear => self.mark(b, op),
-            Kind::Purge => self.purge(b, op),
+            Kind::Purge | Kind::PurgeFolder => self.purge(b, op),
+            Kind::Clock => {
+                let hours = i64::from(op.x % 13) - 6;
+                self.say(b, &format!("its clock is set to be wrong by {hours} h"));
+                self.system.set_clock(b, hours);
+            }
+            Kind::Tell => {
+                let other = op.x as usize % self.boxes();
+                self.say(b, &format!("sync -d here -D box{other}"));
+                self.system.tell(b, other);
+                self.unsettle_muddled();
+            }
             Kind::Policy => {
                 let policy = [Policy::Complete, Policy::Ondemand, Policy::Skeleton][op.y as usize % 3];
                 let whose = op.x as usize % self.boxes();
@@ -199,6 +220,15 @@ impl<'a> History<'a> {
     fn any_name(&self, b: usize, op: Op) -> Option<String> {
         let files = self.files(b);
         files.get(op.x as usize % files.len().max(1)).cloned()
+    }
+
+    /// A file, a folder, or what may have been one.
+    fn some_name(&self, b: usize, op: Op) -> Option<String> {
+        match op.y % 3 {
+            0 => Some(NAMES[op.x as usize % NAMES.len()].to_owned()),
+            1 => Some(FOLDERS[op.x as usize % FOLDERS.len()].to_owned()),
+            _ => self.any_name(b, op),
+        }
     }
 
     /// Whether a person can put something at a name.
@@ -380,14 +410,16 @@ impl<'a> History<'a> {
         self.ledger.lost_with(self.system, &gone);
     }
 
-    fn commit(&mut self, b: usize, name: Option<&str>) -> Held {
+    fn commit(&mut self, b: usize, name: Option<&str>, cut: Option<u32>) -> Held {
         let (before, box_name) = (self.system.documents(b), self.name(b));
-        let told = self.system.commit(b, name);
+        let told = self.system.commit(b, name, cut);
         self.say(b, &format!("commit {}{told:?}", name.unwrap_or("")));
         if told.refused.is_some() {
             return Ok(());
         }
-        if told.failures.is_empty() {
+        if cut.is_some() {
+            self.ledger.unsettle(b);
+        } else if told.failures.is_empty() {
             self.ledger.committed(b, name);
         }
         for (_, names) in told.letters.iter().filter(|l| l.0 == "R") {
@@ -430,6 +462,7 @@ impl<'a> History<'a> {
         let mut names = self.files(by);
         names.extend(self.folders(by));
         let Some(name) = names.get(op.x as usize % names.len().max(1)) else { return };
+        let name = if op.y.is_multiple_of(5) { NAMES[op.x as usize % NAMES.len()] } else { name };
         let want = match op.kind {
             Kind::Skip => Want::Skip,
             Kind::Want => Want::Want,
@@ -443,8 +476,10 @@ impl<'a> History<'a> {
     }
 
     fn purge(&mut self, b: usize, op: Op) {
-        let Some(name) = self.any_name(b, op) else { return };
-        self.say(b, &format!("rm {name}"));
+        let folders = self.folders(b);
+        let folder = folders.get(op.x as usize % folders.len().max(1)).cloned().filter(|_| op.kind == Kind::PurgeFolder);
+        let Some(name) = folder.or_else(|| self.any_name(b, op)) else { return };
+        self.say(b, &format!("rm -r {name}"));
         self.ledger.purge(self.system, b, &name);
         let told = self.system.purge(b, &name);
         if let Some(why) = told.refused {
@@ -505,7 +540,7 @@ impl<'a> History<'a> {
             return;
         }
         self.say(b, &format!("restored from last week's backup: {part:?}"));
-        if part != Part::Index {
+        if matches!(part, Part::Files | Part::Both) {
             self.ledger.lost_with(self.system, &before);
             let after = self.system.tree(b);
             for (name, node) in &after {
@@ -539,7 +574,7 @@ impl<'a> History<'a> {
         }
         self.meet()?;
         for b in 0..self.boxes() {
-            self.commit(b, None)?;
+            self.commit(b, None, None)?;
         }
         for _ in 0..12 {
             self.meet()?;

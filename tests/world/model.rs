@@ -325,7 +325,7 @@ impl System for Model {
         told
     }
 
-    fn commit(&mut self, b: usize, name: Option<&str>) -> Told {
+    fn commit(&mut self, b: usize, name: Option<&str>, cut: Option<u32>) -> Told {
         let own = match self.own(b) {
             Ok(own) => own,
             Err(told) => return told,
@@ -339,7 +339,10 @@ impl System for Model {
         let input = (hashed.as_slice(), Some(spool(&hashed)));
         record(&self.commit_of(b, named), index, author, input, &mut out, emptied(), &mut report).unwrap();
         told.failures.extend(report.failures.into_iter().map(|f| format!("{}: {}", f.0, f.1)));
-        let documents = documents_of(&out);
+        let mut documents = documents_of(&out);
+        if let Some(cut) = cut {
+            documents.truncate(cut as usize % (documents.len() + 1));
+        }
         for document in &documents {
             if let Document::Entry(Entry { local: Some(Local { status: Some(letter), renamed, .. }), path, .. }) = document {
                 let shown = renamed.as_ref().map_or_else(|| path.spelled(), |old| format!("{old} -> {path}"));
@@ -395,6 +398,15 @@ impl System for Model {
             self.merge(two, one, cut);
         }
         Told::default()
+    }
+
+    fn tell(&mut self, a: usize, b: usize) -> Told {
+        self.merge(self.boxes[a].index, self.boxes[b].index, None);
+        Told::default()
+    }
+
+    fn set_clock(&mut self, b: usize, hours: i64) {
+        self.wrong[self.boxes[b].index] = hours * 3_600_000;
     }
 
     fn mark(&mut self, by: usize, b: usize, name: &str, want: Want) -> Told {
@@ -469,7 +481,7 @@ impl System for Model {
     }
 
     fn back_up(&mut self, b: usize) {
-        let index = self.indexes[self.boxes[b].index].copy_in_memory().unwrap();
+        let index = self.indexes[self.boxes[b].index].copy_in_memory(true).unwrap();
         self.boxes[b].backup = Some((self.boxes[b].disk.clone(), index));
     }
 
@@ -477,7 +489,7 @@ impl System for Model {
         let cookie = self.cookie();
         let here = &mut self.boxes[b];
         let Some((disk, index)) = &here.backup else { return false };
-        if part != Part::Index {
+        if matches!(part, Part::Files | Part::Both) {
             let mut disk = disk.clone();
             // every file is a new one
             for (at, spot) in disk.spots.values_mut().enumerate() {
@@ -487,7 +499,7 @@ impl System for Model {
             here.disk = disk;
         }
         if part != Part::Files {
-            let index = index.copy_in_memory().unwrap();
+            let index = index.copy_in_memory(part == Part::InPlace).unwrap();
             self.indexes[here.index] = index;
         }
         true

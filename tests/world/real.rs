@@ -167,8 +167,13 @@ impl Real {
         beside.into_iter().filter(|f| f.exists()).collect()
     }
 
-    fn move_index_in(&self, b: usize, from: &Path) {
+    fn move_index_in(&self, b: usize, from: &Path, over: bool) {
         let to = self.index(b);
+        if over {
+            self.index_files(&to).iter().skip(1).for_each(|f| fs::remove_file(f).unwrap());
+            fs::copy(from, to).unwrap();
+            return;
+        }
         self.index_files(&to).iter().for_each(|f| fs::remove_file(f).unwrap());
         // a copy under another name first: as a file that comes from a backup it is a new one
         let staged = self.shell.at("restored");
@@ -319,9 +324,13 @@ impl System for Real {
         Told { letters: letters(&ran), ..self.told(&ran) }
     }
 
-    fn commit(&mut self, b: usize, path: Option<&str>) -> Told {
+    fn commit(&mut self, b: usize, path: Option<&str>, cut: Option<u32>) -> Told {
         let mut args = vec!["commit", "--gone-ok"];
         args.extend(path);
+        if let Some(cut) = cut {
+            self.killed(b, &args, Duration::from_millis(u64::from(cut % 100)));
+            return Told::default();
+        }
         let ran = self.ltr(b, &args);
         let told = self.told(&ran);
         Told { letters: letters(&ran), ..told }
@@ -352,6 +361,19 @@ impl System for Real {
         self.told(&self.ltr(a, &["sync", &other]))
     }
 
+    fn tell(&mut self, a: usize, b: usize) -> Told {
+        if self.away[b] {
+            return Told::default();
+        }
+        let (from, to) = (self.index(a).display().to_string(), self.index(b).display().to_string());
+        self.told(&self.ltr(a, &["sync", "-d", &from, "-D", &to]))
+    }
+
+    /// Only that of its files: the time of the machine is everybody's.
+    fn set_clock(&mut self, b: usize, hours: i64) {
+        self.wrong[b] = hours * 3600;
+    }
+
     fn mark(&mut self, by: usize, b: usize, path: &str, want: Want) -> Told {
         let want = match want {
             Want::Want => "--want",
@@ -362,7 +384,7 @@ impl System for Real {
     }
 
     fn purge(&mut self, b: usize, path: &str) -> Told {
-        self.told(&self.ltr(b, &["rm", "--", path]))
+        self.told(&self.ltr(b, &["rm", "-r", "--", path]))
     }
 
     fn set_policy(&mut self, by: usize, b: usize, policy: Policy) -> Told {
@@ -397,7 +419,7 @@ impl System for Real {
         if !from.exists() {
             return false;
         }
-        if part != Part::Index {
+        if matches!(part, Part::Files | Part::Both) {
             for entry in fs::read_dir(self.root(b)).unwrap() {
                 let path = entry.unwrap().path();
                 let own = OWN.iter().any(|own| path.ends_with(own));
@@ -414,7 +436,7 @@ impl System for Real {
             }
         }
         if part != Part::Files {
-            self.move_index_in(b, &from.join("index"));
+            self.move_index_in(b, &from.join("index"), part == Part::InPlace);
         }
         true
     }

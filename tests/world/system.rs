@@ -79,6 +79,8 @@ impl std::fmt::Debug for Told {
 pub enum Part {
     Files,
     Index,
+    /// The index, written over the file that is there.
+    InPlace,
     Both,
 }
 
@@ -109,7 +111,8 @@ pub trait System {
 
     fn status(&mut self, b: usize) -> Told;
 
-    fn commit(&mut self, b: usize, path: Option<&str>) -> Told;
+    /// `cut`: only some of what it wrote arrives in the index.
+    fn commit(&mut self, b: usize, path: Option<&str>, cut: Option<u32>) -> Told;
 
     fn pull(&mut self, b: usize, from: Option<usize>, cut: Option<u32>) -> Told;
 
@@ -122,6 +125,12 @@ pub trait System {
     fn purge(&mut self, b: usize, path: &str) -> Told;
 
     fn set_policy(&mut self, by: usize, b: usize, policy: Policy) -> Told;
+
+    /// Somebody sets the clock of the machine of a box.
+    fn set_clock(&mut self, b: usize, hours: i64);
+
+    /// What is new in the index of `a` goes to that of `b`, and nothing back.
+    fn tell(&mut self, a: usize, b: usize) -> Told;
 
     fn go_away(&mut self, b: usize);
 
