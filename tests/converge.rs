@@ -577,3 +577,30 @@ fn a_skeleton_box_does_not_want_a_file_where_it_had_a_folder() {
     assert!(b.pull().is_empty());
     assert!(b.status().is_empty(), "{:?}", b.status());
 }
+
+#[test]
+fn a_backup_written_over_the_index_counts_with_another_hand() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write_at("f", "one", 1_600_000_000);
+    a.commit();
+    let backup = std::fs::read(&a.index).unwrap();
+    a.write_at("f", "two", 1_600_000_100);
+    a.commit();
+    sync(&a.index, &b.index);
+    b.pull();
+    // all of it is restored as it was, where it was, and gone on with
+    std::fs::write(&a.index, &backup).unwrap();
+    a.write_at("f", "one", 1_600_000_000);
+    a.write_at("f", "three", 1_600_000_200);
+    a.commit();
+    a.write_at("f", "four", 1_600_000_300);
+    a.commit();
+    for _ in 0..2 {
+        sync(&a.index, &b.index);
+        a.pull();
+        b.pull();
+    }
+    assert_eq!(b.contents(), ["four", "two"]);
+    assert_eq!(a.contents(), b.contents());
+}

@@ -26,7 +26,7 @@ use crate::couch::visit::{Visit, visit};
 use crate::exit::Exit;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Index, Origin};
-use crate::ltrbox::{cookie_id, file_of};
+use crate::ltrbox::{cookie_id, file_of, touched};
 use crate::path::escape;
 use crate::query::check_url;
 use crate::record::{Document, FORMAT, Fields, Mode, Policy, check_box_name};
@@ -169,7 +169,8 @@ fn write(wish: &Create, root: &Path, place: &Place, source: &Path, cookie: Optio
     if let Some(cookie) = cookie {
         write_cookie(&BoxRoot::open(root)?, cookie)?;
     }
-    index.adopt_box(&wish.box_name, cookie_id(root)?, fresh)
+    index.adopt_box(&wish.box_name, cookie_id(root)?, fresh)?;
+    touched(root)?.map_or(Ok(()), |ctime| index.set_touched(&wish.box_name, ctime))
 }
 
 fn one_record<W: Write>(record: &impl Serialize, output: W) -> Result<Exit> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::boxfs::{BoxRoot, COOKIE};
+use crate::boxfs::{BoxRoot, COOKIE, Stat};
 use crate::cookie::{Cookie, cookie_path};
 use crate::couch::places::Places;
 use crate::index::own::Own;
@@ -114,13 +114,30 @@ impl Located {
         index.with_context(|| format!("the index that {} names", self.root.join(COOKIE).display()))
     }
 
-    /// The hand that writes for this box in `index`.
+    /// The hand that writes for this box in `index`. Touches the cookie: see [`crate::index::own`].
     ///
     /// # Errors
     /// See [`Sqlite::own`].
     pub fn own(&self, index: &mut Sqlite) -> Result<Own> {
-        index.own(&self.box_name, cookie_id(&self.root)?)
+        let root = BoxRoot::open(&self.root)?;
+        let (found, before) = (cookie_stat(&root)?, touched(&self.root)?);
+        // somebody else's cookie, or a read-only disk: then its ctime stays, and tells as much
+        let _ = root.chmod(&cookie_path()?, found.mode);
+        let touched = before.zip(touched(&self.root)?);
+        index.own_touched(&self.box_name, (found.dev, found.ino), touched)
     }
+}
+
+/// When somebody last wrote, touched or renamed the cookie of the box at `root`: its ctime in nanoseconds
+/// since 1970, until 2262. `None` where the file system does not keep it.
+///
+/// # Errors
+/// There is none.
+pub fn touched(root: &Path) -> Result<Option<i64>> {
+    let root = BoxRoot::open(root)?;
+    let stat = cookie_stat(&root)?;
+    let ctime = stat.ctime.saturating_mul(1_000_000_000).saturating_add(i64::from(stat.ctime_nsec));
+    Ok(root.traits().is_some_and(|traits| traits.stable_ids).then_some(ctime))
 }
 
 /// Device and inode of the cookie of the box at `root`.
@@ -128,6 +145,10 @@ impl Located {
 /// # Errors
 /// There is none.
 pub fn cookie_id(root: &Path) -> Result<(u64, u64)> {
-    let stat = BoxRoot::open(root)?.lstat(&cookie_path()?).with_context(|| root.join(COOKIE).display().to_string())?;
+    let stat = cookie_stat(&BoxRoot::open(root)?)?;
     Ok((stat.dev, stat.ino))
+}
+
+fn cookie_stat(root: &BoxRoot) -> Result<Stat> {
+    root.lstat(&cookie_path()?).with_context(|| root.path().join(COOKIE).display().to_string())
 }

@@ -3,11 +3,15 @@
 //! An actor counts edits in one index for one box. When the cookie or the index is not where it was, or
 //! a sync brings documents of this box that this index never issued, somebody may count with the same
 //! hand: a fresh actor is drawn, and a number is never used twice.
+//!
+//! A backup that is written over the index itself, as cp(1) does, is where it was. But every command that
+//! takes the hand touches the cookie, and the index remembers when: one that is older than that does not
+//! know of the last time. A ctime cannot be put back.
 
 use anyhow::{Context, Result, bail};
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
-use super::sqlite::{Sqlite, now_ms};
+use super::sqlite::{self, Sqlite, now_ms};
 use crate::stamp::random_id;
 
 /// What a command needs to write for a box.
@@ -42,6 +46,15 @@ impl Sqlite {
     /// # Errors
     /// This index is new for the box and has not been synced, or cannot be written.
     pub fn own(&mut self, name: &str, cookie: (u64, u64)) -> Result<Own> {
+        self.own_touched(name, cookie, None)
+    }
+
+    /// As [`Sqlite::own`]; `touched` are the ctimes of the cookie, in nanoseconds, as it was found and as it
+    /// is now that it was touched; none where its file system keeps no ctimes.
+    ///
+    /// # Errors
+    /// As [`Sqlite::own`].
+    pub fn own_touched(&mut self, name: &str, cookie: (u64, u64), touched: Option<(i64, i64)>) -> Result<Own> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let sql =
             "SELECT o.actor, o.dev, o.ino, o.synced, b.commits, b.id FROM own o JOIN boxes b ON b.id = o.box WHERE b.name = ?1";
@@ -56,7 +69,22 @@ impl Sqlite {
         }
         let mut actor = u32::try_from(actor).context("the index is damaged: actor")?;
         let moved = (dev.cast_unsigned(), ino.cast_unsigned()) != cookie;
-        if moved {
+        let key = touched_key(box_id);
+        let unseen = match touched {
+            Some((found, left)) => {
+                let unseen = sqlite::meta(&transaction, &key)? != Some(found);
+                sqlite::set_meta(&transaction, &key, left)?;
+                unseen
+            }
+            None => false,
+        };
+        let mut id = self.id;
+        if unseen {
+            // what it told its peers under this id was more, and other things, than it can know
+            id = random_id();
+            sqlite::set_meta(&transaction, "id", i64::from(id))?;
+        }
+        if moved || unseen {
             actor = random_id();
             transaction.execute(
                 "UPDATE own SET actor = ?2, dev = ?3, ino = ?4 WHERE box = ?1",
@@ -64,7 +92,17 @@ impl Sqlite {
             )?;
         }
         transaction.commit()?;
+        self.id = id;
         Ok(Own { actor, commits: commits.unsigned_abs(), moved })
+    }
+
+    /// Remembers the ctime of the cookie of a box that was just adopted, see [`Sqlite::own_touched`].
+    ///
+    /// # Errors
+    /// The index does not know the box, or cannot be written.
+    pub fn set_touched(&mut self, name: &str, ctime: i64) -> Result<()> {
+        let box_id = self.connection.query_row("SELECT id FROM boxes WHERE name = ?1", [name], |r| r.get(0))?;
+        sqlite::set_meta(&self.connection, &touched_key(box_id), ctime)
     }
 
     /// Whether this index writes for the box `name`.
@@ -132,4 +170,8 @@ impl Sqlite {
         self.connection.execute(sql, params![id, pulled, i64::try_from(now_ms())?])?;
         Ok(())
     }
+}
+
+fn touched_key(box_id: i64) -> String {
+    format!("touched {box_id}")
 }
