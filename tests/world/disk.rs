@@ -56,13 +56,15 @@ pub struct Disk {
     pub folds: bool,
     /// Device and inode of the cookie.
     pub cookie: (u64, u64),
+    /// Its ctime.
+    pub touched: i64,
     /// Counts changes: inode numbers and ctimes.
     pub ticks: u64,
 }
 
 impl Disk {
     pub fn new(fs: FsTraits, folds: bool, cookie: (u64, u64)) -> Self {
-        Self { spots: BTreeMap::new(), fs, folds, cookie, ticks: 1 }
+        Self { spots: BTreeMap::new(), fs, folds, cookie, touched: 0, ticks: 1 }
     }
 
     /// The path as it is spelled on this disk, as far as there is anything.

@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 /// How often people do what.
-const WEIGHTS: [(Kind, u32); 41] = [
+const WEIGHTS: [(Kind, u32); 42] = [
     (Kind::Create, 14),
     (Kind::Empty, 1),
     (Kind::Edit, 12),
@@ -98,6 +98,7 @@ const WEIGHTS: [(Kind, u32); 41] = [
     (Kind::Restore(Part::Index), 1),
     (Kind::Restore(Part::InPlace), 1),
     (Kind::Restore(Part::Both), 1),
+    (Kind::Restore(Part::BothInPlace), 1),
     (Kind::CopyFolder, 1),
     (Kind::Replica, 1),
     (Kind::Rebuild, 1),
@@ -106,12 +107,15 @@ const WEIGHTS: [(Kind, u32); 41] = [
 const NAMES: [&str; 11] = ["a", "b", "d/a", "d/b", "d/e/c", "e", "d", "moved/a", "A", "f.txt", "d/e/f.txt"];
 const FOLDERS: [&str; 5] = ["d", "d/e", "moved", "g", "g/d"];
 
-/// `length` things, as people do them.
+/// `length` things, as people do them: but in each world some of them often, and some not at all, since
+/// what is rare seldom meets what else is rare (Groce et al., "Swarm Testing", 2012).
 pub fn drawn(rng: &mut Rng, length: usize) -> Vec<Op> {
-    let total: u32 = WEIGHTS.iter().map(|w| w.1).sum();
+    let mood = [0, 1, 1, 1, 1, 5];
+    let weights = WEIGHTS.map(|(kind, weight)| (kind, weight * mood[rng.below(mood.len())]));
+    let total: u32 = weights.iter().map(|w| w.1).sum();
     let kind = |at: u32| {
         let mut left = at % total;
-        for (kind, weight) in WEIGHTS {
+        for (kind, weight) in weights {
             if left < weight {
                 return kind;
             }
@@ -408,6 +412,7 @@ impl<'a> History<'a> {
         self.ledger.skip(b, name);
         self.do_to(b, Change::Remove(name.to_owned()));
         self.ledger.lost_with(self.system, &gone);
+        self.ledger.moved_and_gone(self.system, b, &gone);
     }
 
     fn commit(&mut self, b: usize, name: Option<&str>, cut: Option<u32>) -> Held {
@@ -540,7 +545,7 @@ impl<'a> History<'a> {
             return;
         }
         self.say(b, &format!("restored from last week's backup: {part:?}"));
-        if matches!(part, Part::Files | Part::Both) {
+        if matches!(part, Part::Files | Part::Both | Part::BothInPlace) {
             self.ledger.lost_with(self.system, &before);
             let after = self.system.tree(b);
             for (name, node) in &after {

@@ -115,6 +115,17 @@ impl Ledger {
         }
     }
 
+    /// What was deleted after something else had come where the index has it: that was no discard.
+    pub fn moved_and_gone(&mut self, system: &dyn System, b: usize, gone: &Tree) {
+        let (tree, documents, names) = (system.tree(b), system.documents(b), system.names());
+        for content in gone.values().filter_map(Node::content) {
+            let mut own = entries(&documents).filter(|e| e.present && e.box_name == names[b] && is_of(e, &content));
+            if own.any(|e| tree.get(&e.path.spelled()[1..]).is_some_and(|n| n.content().as_ref() != Some(&content))) {
+                self.owed.remove(&content);
+            }
+        }
+    }
+
     pub fn committed(&mut self, b: usize, name: Option<&str>) {
         match name {
             None => self.dirty[b].clear(),

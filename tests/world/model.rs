@@ -197,6 +197,14 @@ impl Model {
         Commit { box_name: self.boxes[b].name.clone(), named, gone_ok: true, fs: self.boxes[b].disk.fs }
     }
 
+    /// What a command that writes for a box does with its cookie.
+    fn touch(&mut self, b: usize) -> i64 {
+        self.cookies += 1;
+        let now = i64::try_from(self.cookies).unwrap();
+        self.boxes[b].disk.touched = now;
+        now
+    }
+
     fn own(&mut self, b: usize) -> Result<Own, Told> {
         let here = &self.boxes[b];
         let refused = |why: String| Told { refused: Some(why), ..Told::default() };
@@ -204,7 +212,11 @@ impl Model {
             return Err(refused("the disk is away".to_owned()));
         }
         self.at(here.index);
-        self.indexes[here.index].own(&here.name, here.disk.cookie).map_err(|e| refused(e.to_string()))
+        let before = here.disk.touched;
+        let touched = here.disk.fs.stable_ids.then(|| (before, self.touch(b)));
+        let here = &self.boxes[b];
+        let index = &mut self.indexes[here.index];
+        index.own_touched(&here.name, here.disk.cookie, touched).map_err(|e| refused(e.to_string()))
     }
 
     fn put(&mut self, index: usize, documents: &[Document]) {
@@ -489,17 +501,24 @@ impl System for Model {
         let cookie = self.cookie();
         let here = &mut self.boxes[b];
         let Some((disk, index)) = &here.backup else { return false };
-        if matches!(part, Part::Files | Part::Both) {
+        // on a stick nothing tells, until it was plugged in again: its inodes are then other ones
+        let part = match part {
+            Part::InPlace if !here.disk.fs.stable_ids => Part::Index,
+            Part::BothInPlace if !here.disk.fs.stable_ids => Part::Both,
+            part => part,
+        };
+        if matches!(part, Part::Files | Part::Both | Part::BothInPlace) {
             let mut disk = disk.clone();
             // every file is a new one
             for (at, spot) in disk.spots.values_mut().enumerate() {
                 (spot.ino, spot.ctime) = (u64::MAX / 2 + at as u64, i64::MAX / 2);
             }
             disk.cookie = if part == Part::Both { cookie } else { here.disk.cookie };
+            disk.touched = if part == Part::Files { here.disk.touched } else { i64::try_from(cookie.1).unwrap() };
             here.disk = disk;
         }
         if part != Part::Files {
-            let index = index.copy_in_memory(part == Part::InPlace).unwrap();
+            let index = index.copy_in_memory(matches!(part, Part::InPlace | Part::BothInPlace)).unwrap();
             self.indexes[here.index] = index;
         }
         true

@@ -419,7 +419,8 @@ impl System for Real {
         if !from.exists() {
             return false;
         }
-        if matches!(part, Part::Files | Part::Both) {
+        let over = matches!(part, Part::InPlace | Part::BothInPlace);
+        if matches!(part, Part::Files | Part::Both | Part::BothInPlace) {
             for entry in fs::read_dir(self.root(b)).unwrap() {
                 let path = entry.unwrap().path();
                 let own = OWN.iter().any(|own| path.ends_with(own));
@@ -436,7 +437,7 @@ impl System for Real {
             }
         }
         if part != Part::Files {
-            self.move_index_in(b, &from.join("index"), part == Part::InPlace);
+            self.move_index_in(b, &from.join("index"), over);
         }
         true
     }

@@ -82,6 +82,8 @@ pub enum Part {
     /// The index, written over the file that is there.
     InPlace,
     Both,
+    /// Both, each file written over the one that is there.
+    BothInPlace,
 }
 
 /// Boxes, indexes, and the commands. Boxes are numbered.
