@@ -43,6 +43,9 @@ _ltr_options () {
 	pull)
 		echo -v --verbose -j --bwlimit --gone-ok --trust-offline --json -h --help --version
 		;;
+	push)
+		echo -v --verbose --bwlimit --gone-ok --trust-offline --json -h --help --version
+		;;
 	ping)
 		echo -v --verbose --json -h --help --version
 		;;
@@ -70,7 +73,7 @@ _ltr_options () {
 	esac
 }
 
-_ltr_commands='init create clone status commit pull ping sync box ls stat diff show set mark rm help'
+_ltr_commands='init create clone status commit pull push ping sync box ls stat diff show set mark rm help'
 
 _ltr () {
 	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command='' at=1 box
@@ -104,7 +107,7 @@ _ltr () {
 		_ltr_words "$(_ltr_boxes)"
 		return
 		;;
-	ls:--copies|pull:--trust-offline|pull:-j|pull:--bwlimit)
+	ls:--copies|pull:--trust-offline|pull:-j|pull:--bwlimit|push:--trust-offline|push:--bwlimit)
 		return
 		;;
 	esac
@@ -120,7 +123,7 @@ _ltr () {
 	help)
 		_ltr_words "$_ltr_commands"
 		;;
-	pull|sync)
+	pull|push|sync)
 		_ltr_words "$(_ltr_boxes)"
 		_ltr_folders
 		;;

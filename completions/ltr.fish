@@ -48,6 +48,7 @@ complete -c ltr -f -n __ltr_no_command -a clone -d 'A new box with what another 
 complete -c ltr -f -n __ltr_no_command -a status -d 'What differs between disk, index and intentions'
 complete -c ltr -f -n __ltr_no_command -a commit -d 'Record in the index what changed on disk'
 complete -c ltr -f -n __ltr_no_command -a pull -d 'Fetch what this box should have'
+complete -c ltr -f -n __ltr_no_command -a push -d 'Send another box what it should have'
 complete -c ltr -f -n __ltr_no_command -a ping -d 'Which boxes are in reach'
 complete -c ltr -f -n __ltr_no_command -a sync -d 'Merge indexes'
 complete -c ltr -f -n __ltr_no_command -a box -d 'The boxes of the space'
@@ -66,15 +67,15 @@ complete -c ltr -n '__ltr_is create' -l reattach -d 'Take up a box whose cookie 
 complete -c ltr -n '__ltr_is status' -s a -l all -d 'Also what is in sync'
 complete -c ltr -n '__ltr_is status ls' -s 0 -d 'End lines with NUL'
 complete -c ltr -n '__ltr_is status' -l quick -d 'Read no file'
-complete -c ltr -n '__ltr_is status commit pull ping box ls stat diff' -l json -d 'Write records'
+complete -c ltr -n '__ltr_is status commit pull push ping box ls stat diff' -l json -d 'Write records'
 complete -c ltr -n '__ltr_is box ls' -l csv -d 'Comma separated values'
-complete -c ltr -n '__ltr_is commit pull' -l gone-ok -d 'Go on although it is most of the box'
-complete -c ltr -n '__ltr_is pull' -l trust-offline -x -d 'Count boxes out of reach, verified in so many days'
-complete -c ltr -n '__ltr_is pull ping' -s v -l verbose -d 'Show the commands'
+complete -c ltr -n '__ltr_is commit pull push' -l gone-ok -d 'Go on although it is most of the box'
+complete -c ltr -n '__ltr_is pull push' -l trust-offline -x -d 'Count boxes out of reach, verified in so many days'
+complete -c ltr -n '__ltr_is pull push ping' -s v -l verbose -d 'Show the commands'
 complete -c ltr -n '__ltr_is pull' -s j -x -d 'So many boxes at once'
-complete -c ltr -n '__ltr_is pull' -l bwlimit -x -d 'KiB a second'
 complete -c ltr -n '__ltr_is sync' -l continuous -d 'Of two databases: from now on'
 complete -c ltr -n '__ltr_is sync' -l keep-password -d 'The server may keep the passwords'
+complete -c ltr -n '__ltr_is pull push' -l bwlimit -x -d 'KiB a second'
 complete -c ltr -n '__ltr_is sync' -s d -r -d 'The index to read'
 complete -c ltr -n '__ltr_is sync' -s D -r -d 'The index to write'
 complete -c ltr -n '__ltr_is box' -s l -d 'Policy, files, bytes, urls'
@@ -90,7 +91,7 @@ complete -c ltr -n '__ltr_is mark' -l skip -d 'It should not hold it'
 complete -c ltr -n '__ltr_is mark' -l clear -d 'The policy decides'
 complete -c ltr -n '__ltr_is rm' -s r -l recursive -d 'Folders too'
 
-complete -c ltr -n '__ltr_is pull sync clone diff show' -a '(__ltr_boxes)' -d Box
+complete -c ltr -n '__ltr_is pull push sync clone diff show' -a '(__ltr_boxes)' -d Box
 complete -c ltr -f -n '__ltr_is box ping' -a '(__ltr_boxes)' -d Box
 complete -c ltr -f -n '__ltr_is set' -a '(__ltr_fields)' -d Field
-complete -c ltr -f -n '__ltr_is help' -a 'init create clone status commit pull ping sync box ls stat diff show set mark rm help'
+complete -c ltr -f -n '__ltr_is help' -a 'init create clone status commit pull push ping sync box ls stat diff show set mark rm help'

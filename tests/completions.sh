@@ -54,9 +54,9 @@ then
 	bash --norc --noprofile -c 'set -e; source "$0"; complete -p ltr' "$top/completions/ltr.bash" >/dev/null 2>"$temp/errors" ||
 		fail 'bash: does not load'
 	test ! -s "$temp/errors" || fail "bash: $(cat "$temp/errors")"
-	same 'bash: ltr pu' pull "$(in_bash ltr pu)"
-	same 'bash: ltr -n pu' pull "$(in_bash ltr -n pu)"
-	same 'bash: ltr -C folder pu' pull "$(in_bash ltr -C folder pu)"
+	same 'bash: ltr pul' pull "$(in_bash ltr pul)"
+	same 'bash: ltr -n pul' pull "$(in_bash ltr -n pul)"
+	same 'bash: ltr -C folder pul' pull "$(in_bash ltr -C folder pul)"
 	same 'bash: ltr pull s' stick "$(in_bash ltr pull s)"
 	same 'bash: ltr pull' 'bin
 folder
@@ -107,7 +107,7 @@ then
 		"$top/completions/_ltr" "$temp/zcompdump2" >/dev/null 2>"$temp/errors" ||
 		fail 'zsh: cannot be sourced'
 	test ! -s "$temp/errors" || fail "zsh: $(cat "$temp/errors")"
-	same 'zsh: ltr pu' '<ltr pull >' "$(in_zsh 'ltr pu')"
+	same 'zsh: ltr pul' '<ltr pull >' "$(in_zsh 'ltr pul')"
 	same 'zsh: ltr pull sti' '<ltr pull stick >' "$(in_zsh 'ltr pull sti')"
 	same 'zsh: ltr mark --box lap' '<ltr mark --box laptop >' "$(in_zsh 'ltr mark --box lap')"
 	same 'zsh: ltr -C folder commit --go' '<ltr -C folder commit --gone-ok >' "$(in_zsh 'ltr -C folder commit --go')"
@@ -125,8 +125,8 @@ then
 	# shellcheck disable=SC2016
 	fish --no-config -c 'source $argv[1]' "$top/completions/ltr.fish" >/dev/null 2>"$temp/errors" || fail 'fish: does not load'
 	test ! -s "$temp/errors" || fail "fish: $(cat "$temp/errors")"
-	same 'fish: ltr pu' pull "$(in_fish 'ltr pu')"
-	same 'fish: ltr -C folder pu' pull "$(in_fish 'ltr -C folder pu')"
+	same 'fish: ltr pul' pull "$(in_fish 'ltr pul')"
+	same 'fish: ltr -C folder pul' pull "$(in_fish 'ltr -C folder pul')"
 	same 'fish: ltr pull s' stick "$(in_fish 'ltr pull s')"
 	same 'fish: ltr mark -b' 'laptop
 stick' "$(in_fish 'ltr mark -b ')"

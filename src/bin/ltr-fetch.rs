@@ -39,6 +39,9 @@ struct Args {
     /// Fetch no more than so many KiB a second from each box
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     bwlimit: Option<u64>,
+    /// Only make the staging folder, for ltr-send to put content in
+    #[arg(long)]
+    stage: bool,
     /// Show the commands that are run to reach other machines
     #[arg(short, long)]
     verbose: bool,
@@ -55,6 +58,10 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     };
     let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
     let _lock = lock::take_or_inherit(&root, cli::lock_above())?;
+    if args.stage {
+        root.staging()?;
+        return Ok(Exit::Done);
+    }
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;
     let fields = index.box_fields(&located.box_name)?;

@@ -80,6 +80,7 @@ fn mode(args: Args, terminal: bool) -> std::io::Result<Mode> {
         Args { csv: Some(columns), .. } => Mode::Csv(columns),
         Args { table: Some(columns), .. } => Mode::Table(columns),
         Args { stat: true, .. } => Mode::Stat,
+        Args { root: Some(root), .. } if is_elsewhere(&root) => Mode::Steps { root },
         Args { root: Some(root), .. } => Mode::Steps { root: absolute(root)? },
         Args { all, color, nul, .. } => Mode::Letters { all, color: color && terminal && !nul && !no_color() },
     })
@@ -88,4 +89,11 @@ fn mode(args: Args, terminal: bool) -> std::io::Result<Mode> {
 /// <https://no-color.org>: set and not empty.
 fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// Whether a root is `[user@]host:/path`: that of a box that is pushed to.
+fn is_elsewhere(root: &std::path::Path) -> bool {
+    root.to_str().is_some_and(|root| {
+        !root.starts_with(['/', '.']) && litter::space::Remote::parse(root).is_ok_and(|remote| remote.is_some())
+    })
 }

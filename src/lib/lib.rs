@@ -51,6 +51,7 @@ pub mod plan;
 
 pub mod cat;
 pub mod fetch;
+pub mod push;
 
 pub mod create;
 pub mod query;

@@ -129,6 +129,9 @@ impl Run<'_> {
         if let Some(path) = self.own_copy(action)? {
             return Ok(Content::Staged(path));
         }
+        if let Some(path) = self.staged_twin(action)? {
+            return Ok(Content::Staged(path));
+        }
         let mut elsewhere = Vec::new();
         for (number, source) in action.from.iter().enumerate() {
             match self.sources.place(source, &mut |text| self.report.notice(&text)) {
@@ -144,6 +147,18 @@ impl Run<'_> {
             }
         }
         if elsewhere.is_empty() { Err(not_had(action)) } else { Ok(Content::Remote(elsewhere)) }
+    }
+
+    /// Copies content that waits in the staging folder for a step of the same batch, where this box has
+    /// more than one use for it.
+    fn staged_twin(&mut self, action: &Action) -> Result<Option<SpacePath>> {
+        let Some(sha1) = action.sha1.filter(|sha1| self.needed.contains(sha1)) else { return Ok(None) };
+        let twin = self.staging.at(&sha1.to_string())?;
+        // it may be on its way yet
+        match self.root.open_seen(&twin) {
+            Ok((mut file, stat)) if stat.size == action.size => Ok(self.fill(action, &mut file, &twin.spelled())?.flatten()),
+            _ => Ok(None),
+        }
     }
 
     /// Whether the source of a move is, at a first look, there.

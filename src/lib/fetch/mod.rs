@@ -13,20 +13,20 @@ mod follow;
 mod holders;
 mod install;
 mod journal;
-mod movers;
+pub(crate) mod movers;
 pub mod names;
 mod plan;
-mod program;
+pub(crate) mod program;
 mod recover;
 mod remove;
 pub(crate) mod shelf;
 mod sources;
 pub(crate) mod ssh;
 mod staging;
-mod tar;
+pub(crate) mod tar;
 #[cfg(test)]
 mod tests;
-mod transfer;
+pub(crate) mod transfer;
 pub mod verify;
 mod window;
 
@@ -136,7 +136,7 @@ pub fn fetch<R: BufRead, W: Write>(
             commit: me.commit,
             report,
             sources,
-            needed: plan.needs.values().filter_map(|need| need.sha1).collect(),
+            needed: plan.needs.values().filter_map(|need| need.sha1).chain(std::mem::take(&mut plan.twice)).collect(),
             needs: std::mem::take(&mut plan.needs),
             vacated: HashSet::new(),
             have_at: HashMap::new(),

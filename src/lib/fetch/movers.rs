@@ -19,7 +19,7 @@ use crate::path::SpacePath;
 use crate::record::{Action, Ftype};
 
 /// From this size on a file is large: it is resumed, and sent as the difference to an older version.
-pub(super) const LARGE: u64 = 1 << 20;
+pub(crate) const LARGE: u64 = 1 << 20;
 /// Plans of fewer steps are not worth a tar of their own.
 const MANY: usize = 64;
 /// Files, and bytes, that one program is asked for at once.

@@ -1,7 +1,7 @@
 //! The plan as a whole, read to its end before anything is touched: a plan cut short must not be
 //! carried out in part, and some dangers show only in the sum.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 
@@ -35,6 +35,10 @@ pub(super) struct Plan {
     /// Records of other types, to be passed on.
     pub(super) foreign: Vec<u64>,
     pub(super) needs: HashMap<SpacePath, Need>,
+    /// Contents that more than one step brings.
+    pub(super) twice: HashSet<Sha1>,
+    /// The beginnings of the hashes that were seen: 8 bytes a step.
+    seen: HashSet<u64>,
     /// Bytes to come, and the files that they are in.
     pub(super) bytes: u64,
     pub(super) files: u64,
@@ -55,6 +59,8 @@ impl Plan {
             removes: Vec::new(),
             foreign: Vec::new(),
             needs: HashMap::new(),
+            twice: HashSet::new(),
+            seen: HashSet::new(),
             bytes: 0,
             files: 0,
             errors: Vec::new(),
@@ -90,6 +96,7 @@ impl Plan {
             }
         }
         writer.flush()?;
+        plan.seen = HashSet::new();
         if !plan.needs.is_empty() {
             for at in 0..plan.forward.len() {
                 let path = plan.action(plan.forward[at])?.path;
@@ -118,6 +125,11 @@ impl Plan {
         if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Replace | Verb::Conflict) && action.ftype == Ftype::File {
             self.bytes = self.bytes.saturating_add(to_come(root, action));
             self.files += 1;
+            if let Some(sha1) = action.sha1
+                && !self.seen.insert(u64::from_be_bytes(std::array::from_fn(|at| sha1.0[at])))
+            {
+                self.twice.insert(sha1);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ const WORDS: u64 = 64 << 10;
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Runs `command` to its end, or until `go_on` says no. Its stdout is not kept.
-pub(super) fn run(mut command: Command, mut go_on: impl FnMut() -> bool) -> io::Result<Output> {
+pub(crate) fn run(mut command: Command, mut go_on: impl FnMut() -> bool) -> io::Result<Output> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let words = listen(&mut child);
     loop {
@@ -26,7 +26,7 @@ pub(super) fn run(mut command: Command, mut go_on: impl FnMut() -> bool) -> io::
 }
 
 /// Reads what a program says on stderr, so that it never waits for a reader.
-pub(super) fn listen(child: &mut Child) -> Option<JoinHandle<Vec<u8>>> {
+pub(crate) fn listen(child: &mut Child) -> Option<JoinHandle<Vec<u8>>> {
     let mut stderr = child.stderr.take()?;
     Some(std::thread::spawn(move || {
         let mut words = Vec::new();
@@ -37,6 +37,6 @@ pub(super) fn listen(child: &mut Child) -> Option<JoinHandle<Vec<u8>>> {
 }
 
 /// What was heard in the end.
-pub(super) fn heard(words: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
+pub(crate) fn heard(words: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
     words.and_then(|words| words.join().ok()).unwrap_or_default()
 }

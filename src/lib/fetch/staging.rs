@@ -76,6 +76,11 @@ impl<'a> Staging<'a> {
         for name in [format!("{sha1}"), format!("d-{sha1}")] {
             let path = self.at(&name)?;
             let Some(stat) = self.root().look(&path)? else { continue };
+            if stat.kind == Kind::File && stat.size > size && !name.starts_with("d-") && !self.pending.contains(&path) {
+                // a push would never make it shorter
+                self.root().unlink(&path)?;
+                continue;
+            }
             if stat.kind != Kind::File || stat.size != size || self.pending.contains(&path) {
                 continue;
             }
@@ -85,6 +90,10 @@ impl<'a> Staging<'a> {
             }
             if hash_path(self.root(), &path)?.sha1 == sha1 {
                 return Ok(Some(path));
+            }
+            if !name.starts_with("d-") {
+                // whole, and wrong: nobody can complete it
+                self.root().unlink(&path)?;
             }
         }
         Ok(None)

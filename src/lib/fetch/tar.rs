@@ -102,6 +102,25 @@ impl<R: Read> Read for Archive<R> {
     }
 }
 
+/// The header of a regular file; its content follows, padded to whole blocks of 512 bytes.
+pub(crate) fn header(name: &str, size: u64) -> [u8; BLOCK] {
+    let mut header = [0; BLOCK];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name.get(..99.min(name.len())).unwrap_or_default());
+    put(100, "0000600");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{:011o}", size & 0o77_777_777_777));
+    put(136, "00000000000");
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar");
+    put(263, "00");
+    let sum: u64 = header.iter().copied().map(u64::from).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
 fn is_header(header: &[u8; BLOCK]) -> bool {
     let sum: u64 = header.iter().enumerate().map(|(at, &b)| if (148..156).contains(&at) { 32 } else { u64::from(b) }).sum();
     number(&header[148..156]).is_ok_and(|said| said == sum)
@@ -198,6 +217,17 @@ mod tests {
             assert!((0..3).any(|_| cut.next().is_err()), "{format}: cut short");
         }
         assert_eq!(Archive::new(&b"Welcome to maytag!".repeat(100)[..]).next().unwrap_err().to_string(), "no tar archive");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let archive = [header("a", 3).to_vec(), b"abc".to_vec(), vec![0; 509], vec![0; 1024]].concat();
+        assert_eq!(members(&archive), [("a".to_owned(), true, b"abc".to_vec())]);
+        let mut tar =
+            Command::new("tar").args(["-t", "-v", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut tar.stdin.take().unwrap(), &archive).unwrap();
+        let output = tar.wait_with_output().unwrap();
+        assert!(output.status.success() && String::from_utf8(output.stdout).unwrap().ends_with(" a\n"));
     }
 
     #[test]

@@ -168,8 +168,9 @@ impl Transfer<'_, '_> {
         let silent = ["not found", "(0 bytes received so far)"].iter().any(|text| said.contains(text));
         // rsync(1), EXIT VALUES
         Ok(match output.status.code() {
-            // none: it was ended from here
-            None | Some(0) => Came::Some,
+            Some(0) => Came::Some,
+            // ended from here, or by a pipe to a program that is not there
+            None => Came::NotHere,
             // some were not to be read, and it says which
             Some(23 | 24) => {
                 self.say(&output);
@@ -290,9 +291,13 @@ impl Transfer<'_, '_> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("sftp")?,
         };
-        if output.status.success() || output.status.code().is_none() {
+        if output.status.success() {
             // each failed `get` is told by the file that did not come
             return Ok(Came::Some);
+        }
+        if output.status.code().is_none() {
+            // ended from here, or by a pipe to a program that is not there
+            return Ok(Came::NotHere);
         }
         let said = String::from_utf8_lossy(&output.stderr);
         // "no such file": an sftp before OpenSSH 8.9, whose -D takes a program without arguments; "too
@@ -398,21 +403,24 @@ fn rsync(from: &Elsewhere, into: &Path, wants: &[Want], root: &Path, limit: Opti
 /// The line of an sftp batch that gets `file`, or the rest of it; none where no line can say it. With
 /// `-` before it, what fails does not end the batch.
 fn get(file: &[u8], place: &[u8]) -> Option<Vec<u8>> {
-    let mut line = b"-get -a ".to_vec();
+    // the place is a hash, and perhaps a number
+    let line = [b"-get -a ".as_slice(), &escaped(file)?, b" ", place, b"\n"].concat();
+    (line.len() <= LINE).then_some(line)
+}
+
+/// A name as a line of an sftp batch has it; none where no line can say it.
+pub(crate) fn escaped(file: &[u8]) -> Option<Vec<u8>> {
+    let mut name = Vec::new();
     for &byte in file {
         if matches!(byte, b'\n' | b'\r' | 0) {
             return None;
         }
         if !byte.is_ascii_alphanumeric() && !b"/._-".contains(&byte) {
-            line.push(b'\\');
+            name.push(b'\\');
         }
-        line.push(byte);
+        name.push(byte);
     }
-    line.push(b' ');
-    // a hash, and perhaps a number
-    line.extend_from_slice(place);
-    line.push(b'\n');
-    (line.len() <= LINE).then_some(line)
+    (name.len() <= LINE).then_some(name)
 }
 
 #[cfg(test)]

@@ -144,12 +144,17 @@ impl Steps<'_> {
             (Ftype::Symlink, ..) => ("ln -s", vec![target(action), there]),
             (Ftype::File, Some(own), _) => ("cp", vec![own, there]),
             (Ftype::File, None, Some(source)) => {
-                let (command, from) = transfer(source, action.extra.get("via").and_then(Value::as_str));
+                let (command, from) = transfer(source, action.extra.get("via").and_then(Value::as_str), self.is_remote());
                 (command, vec![from, there])
             }
             // nobody is known to have it: the plan wants it all the same
             (Ftype::File, None, None) => ("fetch", vec![there]),
         }
+    }
+
+    /// Whether the box is on another machine: a push.
+    fn is_remote(&self) -> bool {
+        self.root.to_str().is_some_and(|root| Remote::parse(root).is_ok_and(|remote| remote.is_some()))
     }
 
     fn file(&self, path: &SpacePath) -> Vec<u8> {
@@ -173,7 +178,7 @@ fn used(action: &Action) -> Option<&Source> {
 }
 
 /// The command that gets a file of another box, and what it is called there.
-fn transfer(source: &Source, via: Option<&str>) -> (&'static str, Vec<u8>) {
+fn transfer(source: &Source, via: Option<&str>, to_remote: bool) -> (&'static str, Vec<u8>) {
     let url = source.url.as_str();
     match Remote::parse(url) {
         Ok(Some(remote)) => {
@@ -188,6 +193,7 @@ fn transfer(source: &Source, via: Option<&str>) -> (&'static str, Vec<u8>) {
             (command, [place.as_bytes(), &remote.file(&source.path)].concat())
         }
         _ => match folder_of(url) {
+            Some(folder) if to_remote => ("scp", on_disk(&folder, &source.path).into_os_string().into_encoded_bytes()),
             Some(folder) => ("cp", on_disk(&folder, &source.path).into_os_string().into_encoded_bytes()),
             // no command can get it until the box has a url that leads somewhere
             None => ("fetch", [source.box_name.as_bytes(), b":", &source.path.raw()].concat()),

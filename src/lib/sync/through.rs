@@ -51,7 +51,7 @@ pub fn put_remote(
 }
 
 /// Copies what a session says, up to its trailer.
-fn pass(mut session: Session, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
+pub(crate) fn pass(mut session: Session, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
     let mut reader = Reader::new(BufReader::new(session.stdout.take().context("no pipe from ssh")?));
     let mut writer = Writer::new(output);
     loop {
