@@ -212,16 +212,20 @@ impl<'a> Comparer<'a> {
         let ftype = kind(&group.rows, self.me, |id| self.boxes.counts(id));
         let intent = self.wants.at(&group.path, ftype)?;
         if let Some(own) = own.filter(|r| r.present) {
-            return if self.is_gone(&group.path)? { self.gone(group, own) } else { Ok(()) };
+            return match self.is_gone(&group.path) {
+                Ok(true) => self.gone(group, own),
+                Ok(false) => Ok(()),
+                // whether it is still there cannot be told: that is no answer, and must not look like one
+                Err(e) => (self.out)(Difference::Unknown(Found::Failed { path: group.path.clone(), error: e.to_string() })),
+            };
         }
         self.absent(group, &intent)
     }
 
     /// What lstat says is not there, in a folder that could be read. A scan may miss a file that is
     /// renamed while its folder is read, and passes over what has become ignored.
-    fn is_gone(&self, path: &SpacePath) -> Result<bool> {
-        let Some(root) = self.root else { return Ok(true) };
-        Ok(root.is_gone(path).unwrap_or(false))
+    fn is_gone(&self, path: &SpacePath) -> std::io::Result<bool> {
+        self.root.map_or(Ok(true), |root| root.is_gone(path))
     }
 
     fn gone(&mut self, group: &Group, own: &Row) -> Result<()> {
