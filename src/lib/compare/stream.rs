@@ -114,7 +114,9 @@ pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, out
     let mut comparer = Comparer::new(index, compare, Some(&beneath), &mut put)?;
     let (sender, receiver) = sync_channel::<Vec<Found>>(8);
     let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
-    let walker = std::thread::spawn(move || walk_into(&root, &index_path, &starts, &sender));
+    let walker = std::thread::Builder::new()
+        .spawn(move || walk_into(&root, &index_path, &starts, &sender))
+        .context("cannot start a thread")?;
     let compared = drain(&receiver, &mut comparer);
     drop(receiver);
     let walked = walker.join().map_err(|_| anyhow!("the walk ended unexpectedly"))?;

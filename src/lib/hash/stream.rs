@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -166,10 +167,14 @@ impl Batch {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..WORKERS.min(self.files) {
-                scope.spawn(work);
+            let wanted = WORKERS.min(self.files);
+            let started = (0..wanted).take_while(|_| Builder::new().spawn_scoped(scope, work).is_ok()).count();
+            let done = other();
+            if started < wanted {
+                // where the system gives no more threads, this one does their part
+                work();
             }
-            other()
+            done
         })
     }
 

@@ -101,7 +101,7 @@ impl Peer<'_> {
         };
         let input = session.stdin.take().context("no pipe to ssh")?;
         // its errors are read meanwhile, or both sides would wait for each other with full pipes
-        let listener = std::thread::spawn(move || rest(reader));
+        let listener = std::thread::Builder::new().spawn(move || rest(reader)).context("cannot start a thread")?;
         let sent = send(index, (known, start.as_deref()), input, report);
         let Ok((lines, answer)) = listener.join() else { bail!("{}: cannot be read", self.remote.host) };
         let (end, failures) = match answer {

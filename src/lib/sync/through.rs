@@ -46,7 +46,8 @@ pub fn put_remote(
     let mut there = session.stdin.take().context("no pipe to ssh")?;
     // not joined: when the other side ends early, nobody waits for the rest of the input; and why it
     // ended is told by its own output and exit status, not by the pipe that broke
-    std::thread::spawn(move || std::io::copy(&mut input, &mut there));
+    let feeder = std::thread::Builder::new().spawn(move || std::io::copy(&mut input, &mut there));
+    feeder.context("cannot start a thread")?;
     pass(session, output, report)
 }
 
