@@ -66,10 +66,13 @@ impl Staging<'_> {
     }
 
     /// Removes the record, when nothing is left that it tells of.
-    pub(super) fn forget(&self) {
-        let left = self.names().is_ok_and(|names| names.iter().all(|name| !is_slot(name)));
-        if left && let Ok(at) = self.at(JOURNAL) {
-            let _ = self.root().unlink(&at);
+    pub(super) fn forget(&self) -> io::Result<()> {
+        if self.names()?.iter().any(|name| is_slot(name)) {
+            return Ok(());
+        }
+        match self.root().unlink(&self.at(JOURNAL)?) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! a failure until somebody has looked.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -140,29 +140,41 @@ impl Run<'_> {
 
     /// Removes the staging folder when nothing is left in it. What failed half-way stays, to be resumed.
     pub(super) fn clean_up(&mut self) {
-        for name in self.staging.names().unwrap_or_default() {
-            let Ok(path) = self.staging.at(&name) else { continue };
+        if let Err(e) = self.try_clean_up() {
+            let folder = self.staging.folder().clone();
+            self.fail(&folder, &anyhow::Error::new(e).context("cannot be cleaned up"));
+        }
+    }
+
+    fn try_clean_up(&mut self) -> io::Result<()> {
+        for name in self.staging.names()? {
+            let path = self.staging.at(&name)?;
             if name.starts_with("d-") {
-                self.drop_set_aside(&path);
+                self.drop_set_aside(&path)?;
             } else if name.starts_with("rsync-") {
                 remove_empty(self.root, &path);
             }
         }
-        self.staging.forget();
-        // fails, as it should, where something is left
-        let _ = self.root.rmdir(self.staging.folder());
+        self.staging.forget()?;
+        match self.root.rmdir(self.staging.folder()) {
+            // as it should, where something is left
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            done => done,
+        }
     }
 
     /// Gives up what was set aside for a later step: in this run when all steps succeeded, of an earlier
     /// run when this one put the same content in its place.
-    fn drop_set_aside(&mut self, path: &SpacePath) {
+    fn drop_set_aside(&mut self, path: &SpacePath) -> io::Result<()> {
         if self.is_in_place(path) || (self.failures == 0 && self.set_aside.contains(path)) {
-            let _ = self.root.unlink(path);
-        } else if self.failures > 0 {
+            return self.root.unlink(path);
+        }
+        if self.failures > 0 {
             self.report.notice(&format!("{path}: waits for the next run"));
         } else {
             self.fail(path, &anyhow!("left by an interrupted run"));
         }
+        Ok(())
     }
 
     /// Whether this run put the content that `d-<sha1>` names where it belongs.
