@@ -198,7 +198,14 @@ impl Run<'_> {
         {
             self.have_at.insert(sha1, action.path.clone());
         }
-        if let Some(need) = action.source.as_ref().and_then(|source| self.needs.get_mut(source)) {
+        self.needs_no_more(action);
+    }
+
+    /// A step has what it needs of its source: in its place, or staged, where the next run would find it.
+    pub(super) fn needs_no_more(&mut self, action: &Action) {
+        if let Some(need) = action.source.as_ref().and_then(|source| self.needs.get_mut(source))
+            && self.served.insert(action.path.clone())
+        {
             need.uses = need.uses.saturating_sub(1);
         }
     }

@@ -138,6 +138,7 @@ pub fn fetch<R: BufRead, W: Write>(
             sources,
             needed: plan.needs.values().filter_map(|need| need.sha1).chain(std::mem::take(&mut plan.twice)).collect(),
             needs: std::mem::take(&mut plan.needs),
+            served: HashSet::new(),
             vacated: HashSet::new(),
             have_at: HashMap::new(),
             own_folder: None,
@@ -177,6 +178,8 @@ struct Run<'a> {
     report: &'a mut dyn Report,
     sources: &'a Sources<'a>,
     needs: HashMap<SpacePath, plan::Need>,
+    /// Of the steps that need these, the paths of those that have what they need.
+    served: HashSet<SpacePath>,
     /// The content of these.
     needed: HashSet<Sha1>,
     /// What this run itself moved away: missing there is not deleted.

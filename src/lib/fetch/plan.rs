@@ -118,7 +118,7 @@ impl Plan {
             return;
         }
         self.forward.push(offset);
-        if let (Some(source), true) = (&action.source, matches!(action.action, Verb::Copy | Verb::Move)) {
+        if let (Some(source), true) = (&action.source, matches!(action.action, Verb::Copy | Verb::Move | Verb::Replace)) {
             let need = Need { sha1: action.sha1, uses: 0, refilled: false };
             self.needs.entry(source.clone()).or_insert(need).uses += 1;
         }

@@ -60,6 +60,9 @@ impl Run<'_> {
         let action = Arc::new(action);
         match self.prepare(&action) {
             Ok(Some((seen, content, before))) => {
+                if action.action != Verb::Move && matches!(content, Content::Staged(_)) {
+                    self.needs_no_more(&action);
+                }
                 window.open.bytes = window.open.bytes.saturating_add(action.size);
                 let ticket = window.open.first + window.open.slots.len();
                 let content = match content {

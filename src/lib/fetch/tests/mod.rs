@@ -181,6 +181,7 @@ impl World {
             sources: &Sources::new(name, &options),
             needs: HashMap::new(),
             needed: HashSet::new(),
+            served: HashSet::new(),
             vacated: HashSet::new(),
             have_at: HashMap::new(),
             own_folder: None,

@@ -103,3 +103,20 @@ fn folders_and_symlinks_move_too() {
         assert_eq!(w.files(), ["e/f", "m"]);
     }
 }
+
+#[test]
+fn what_a_failed_step_would_have_copied_waits_for_the_next_run() {
+    let w = World::new();
+    w.write("here/a/x", "a folder is in the way");
+    w.write("here/b", "BB");
+    w.write("there/b", "CCC");
+    let a = w.action("replace", "/a", "BB", json!({"have":World::have("A"),"source":"/b","from":[]}));
+    let b = w.action("replace", "/b", "CCC", json!({"have":World::have("BB")}));
+    let ran = w.run(&[a.clone(), b]);
+    assert!(ran.failure().starts_with("/a: "), "{:?}", ran.report);
+    assert_eq!(w.read("here/b").as_deref(), Some("CCC"));
+    fs::remove_dir_all(w.at("here/a")).unwrap();
+    w.write("here/a", "A");
+    w.run(&[a]).well();
+    assert_eq!(w.read("here/a").as_deref(), Some("BB"), "no other box has it");
+}
