@@ -38,7 +38,8 @@ help:
 	@echo 'make [all]                 build the programs (PROFILE=debug: quickly)'
 	@echo 'make demo [DIR=/a/folder]  the main job, on real files in a temporary folder'
 	@echo 'make test                  install what the tests need, and run them all'
-	@echo 'make soak                  the same by the hour: simulated worlds, random histories (LTR_WORLDS=, LTR_HISTORIES=, LTR_SEED=)'
+	@echo 'make soak                  the same by the hour: simulated worlds, random histories, a fault at every step'
+	@echo '                           (LTR_WORLDS=, LTR_HISTORIES=, LTR_SEED=, LTR_SOAK=)'
 	@echo 'make lint                  format, clippy, shellcheck, manual pages'
 	@echo 'make bench                 measure'
 	@echo 'make install [PREFIX=$(PREFIX)] [DESTDIR=]'
@@ -63,6 +64,7 @@ test: prepare
 soak: prepare
 	LTR_WORLDS=$${LTR_WORLDS-100000} $(CARGO) test --locked --profile soak --test world models -- --nocapture
 	LTR_HISTORIES=$${LTR_HISTORIES-2000} $(CARGO) test --locked --profile soak --test world folders -- --nocapture
+	LTR_SOAK=$${LTR_SOAK-12} $(CARGO) test --locked --profile soak --test faults -- --nocapture --test-threads=1
 
 bench: all
 	bench/run

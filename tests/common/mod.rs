@@ -135,14 +135,14 @@ pub fn sync(a: &Path, b: &Path) {
         let source = Sqlite::open(from, Access::Write).unwrap();
         let mut target = Sqlite::open(to, Access::Write).unwrap();
         let mut documents = Vec::new();
-        source
+        let checkpoint = source
             .changes(None, &mut |d| {
                 documents.push(d);
                 Ok(())
             })
             .unwrap();
         target.put(&documents, Origin::Elsewhere).unwrap();
-        target.set_peer(source.id(), Some("test"), None).unwrap();
+        target.set_peer(source.id(), Some(&checkpoint), None).unwrap();
     }
 }
 

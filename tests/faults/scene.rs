@@ -1,0 +1,180 @@
+//! What is there before a command, made through the library because that is quick.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use litter::couch::places::Places;
+use litter::record::Want;
+use litter::report::Collected;
+use litter::space::Space;
+use litter::ssh::Ssh;
+use litter::sync::Options;
+
+use crate::common::{TestBox, World};
+
+/// A long time ago, so that nothing is racy that need not be.
+const T: u64 = 1_300_000_000;
+
+/// Boxes, and the command that is about to go wrong.
+pub struct Scene {
+    pub world: World,
+    /// The one in which the command runs is the first.
+    pub boxes: Vec<TestBox>,
+    pub args: Vec<&'static str>,
+    /// The command may say that it has been done, when it is run again.
+    pub once: bool,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for folder in ["ro", "dir"] {
+            for b in &self.boxes {
+                let _ = fs::set_permissions(b.at(folder), fs::Permissions::from_mode(0o755));
+            }
+        }
+    }
+}
+
+/// A folder in memory where there is one: thousands of scenes are made, and each waits for its disk.
+pub fn place() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if tempfile::tempfile_in(&memory).is_ok() { memory } else { std::env::temp_dir() }
+}
+
+pub fn make(name: &str) -> Scene {
+    let world = World { dir: tempfile::tempdir_in(place()).unwrap() };
+    let (boxes, args, once): (Vec<TestBox>, &[&'static str], bool) = match name {
+        "commit" => (edited(&world), &["commit"], false),
+        "commit-paths" => (edited(&world), &["commit", "dir", "edit", "gone", "new"], false),
+        "pull" => (behind(&world), &["pull", "src"], false),
+        "pull-new" => (empty(&world), &["pull", "src"], false),
+        "rm" => (purged(&world), &["rm", "-r", "keep", "dir"], true),
+        "sync" => (apart(&world), &["sync", "src"], false),
+        _ => panic!("no scene {name}"),
+    };
+    Scene { world, boxes, args: args.to_vec(), once }
+}
+
+/// Two boxes that hold the same.
+fn start(world: &World) -> [TestBox; 2] {
+    let [src, me] = world.apart(["src", "me"]);
+    let files = [
+        "keep",
+        "edit",
+        "same",
+        "gone",
+        "moved",
+        "s1",
+        "s2",
+        "c1",
+        "c2",
+        "c3",
+        "fold/x",
+        "fold/y/z",
+        "f2d",
+        "d2f/inner",
+        "f2l",
+        "mode",
+        "touched",
+        "conf",
+        "unc",
+        "skipped",
+        "deleted",
+        "dir/one",
+        "dir/two",
+    ];
+    for name in files {
+        src.write_at(name, &format!("first content of {name}"), T);
+    }
+    symlink("keep", src.at("link")).unwrap();
+    symlink("keep", src.at("l2f")).unwrap();
+    src.commit();
+    settle(&src, &me);
+    [src, me]
+}
+
+/// Merges two indexes both ways, and remembers how far they have read.
+pub fn sync(a: &Path, b: &Path) {
+    let places = Places::below(a.parent().unwrap());
+    let options = Options { one_way: false, scratch: None, ssh: Ssh::new("ssh", true).unwrap(), places };
+    let [a, b] = [a, b].map(|path| Space::File(path.to_path_buf()));
+    litter::sync::sync(&a, &b, &options, std::io::sink(), &mut Collected::default()).unwrap();
+}
+
+/// `me` learns of all that `src` has, and gets it.
+fn settle(src: &TestBox, me: &TestBox) {
+    sync(&src.index, &me.index);
+    me.pull_from(&["src"]);
+    sync(&src.index, &me.index);
+    for b in [src, me] {
+        assert!(b.failures().is_empty() && b.status().is_empty(), "{:?}", b.status());
+        b.notices();
+    }
+}
+
+/// Everything that can become of files.
+fn edit(b: &TestBox) {
+    b.write_at("edit", "second content of edit, and longer", T + 100);
+    b.write_at("same", "other content of same", T);
+    b.rm("gone").mv("moved", "sub/moved").rm("f2d").rm("d2f").rm("f2l").rm("link").rm("l2f");
+    b.mv("s1", "t").mv("s2", "s1").mv("t", "s2");
+    b.mv("c1", "t").mv("c2", "c1").mv("c3", "c2").mv("t", "c3");
+    b.mv("fold", "fold2");
+    b.write_at("f2d/inner", "now in a folder", T + 100).write_at("d2f", "now a file", T + 100);
+    symlink("edit", b.at("link")).unwrap();
+    symlink("edit", b.at("f2l")).unwrap();
+    b.write_at("l2f", "no symlink any more", T + 100);
+    b.chmod("mode", 0o600).touch("touched", T + 100);
+    b.write_at("conf", "edited in one", T + 200).write_at("unc", "committed in one", T + 200);
+    b.write_at("new/a", "brand new", T).write_at("new/deep/b", "brand new as well", T).write_at("empty", "", T);
+    b.write_at("twin1", "twins", T).write_at("twin2", "twins", T).write_at("copy", "first content of keep", T);
+    b.write_at("big", &"three hundred thousand bytes, ".repeat(10_000), T);
+    symlink("nowhere", b.at("newlink")).unwrap();
+    fs::create_dir(b.at("emptydir")).unwrap();
+    b.write_at("ro/file", "in a folder that nobody may write to", T).chmod("ro", 0o555);
+}
+
+fn edited(world: &World) -> Vec<TestBox> {
+    let [src, me] = start(world);
+    edit(&me);
+    vec![me, src]
+}
+
+fn behind(world: &World) -> Vec<TestBox> {
+    let [src, me] = start(world);
+    edit(&src);
+    src.commit();
+    src.purge("dir/one");
+    src.pull_from(&[]);
+    me.write_at("conf", "edited in two", T + 150);
+    me.commit();
+    me.write_at("unc", "not committed in two", T + 150).write_at("mine", "not committed, and mine alone", T).rm("deleted");
+    me.mark("/skipped", Want::Skip);
+    vec![me, src]
+}
+
+fn empty(world: &World) -> Vec<TestBox> {
+    let [src, me] = world.apart(["src", "me"]);
+    for name in ["a", "dir/b", "dir/deep/c", "twin"] {
+        src.write_at(name, &format!("content of {}", if name == "twin" { "a" } else { name }), T);
+    }
+    src.write_at("big", &"three hundred thousand bytes, ".repeat(10_000), T).chmod("a", 0o400).chmod("dir", 0o555);
+    symlink("a", src.at("link")).unwrap();
+    src.commit();
+    vec![me, src]
+}
+
+fn purged(world: &World) -> Vec<TestBox> {
+    let [src, me] = start(world);
+    vec![me, src]
+}
+
+fn apart(world: &World) -> Vec<TestBox> {
+    let [src, me] = start(world);
+    edit(&src);
+    src.commit();
+    me.write_at("conf", "edited in two", T + 150).write_at("other", "new in two", T).rm("deleted");
+    me.commit();
+    vec![me, src]
+}
