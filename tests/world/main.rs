@@ -19,6 +19,8 @@
 //! and clocks are wrong by hours; comparing, committing, merging and planning are the library's own.
 //! **Folders** (`LTR_HISTORIES`): real folders, and the commands that people type.
 //!
+//! `LTR_SECONDS` ends a run early, and the last line says how many histories there were.
+//!
 //! What fails is shrunk and printed with its seed. `LTR_SEED=SEED LTR_AGAIN=1 cargo test --test world LAYER`
 //! replays that one. A model is the same to the last byte; in folders, commands that are killed are killed
 //! after so many milliseconds, and end where they got to.
@@ -38,6 +40,9 @@ mod system;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use history::{History, Op, drawn, shrunk};
 use model::Model;
@@ -77,15 +82,20 @@ fn run(test: &str, run: Run, count: u64, length: usize) {
     let count = if again { 1 } else { count };
     let begun = std::time::Instant::now();
     std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
-    let (next, found) = (std::sync::atomic::AtomicU64::new(0), std::sync::Mutex::new(Vec::new()));
+    let (next, done, found) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
     let work = || loop {
-        let world = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if world >= count || found.lock().unwrap().len() as u64 >= number("LTR_FINDINGS", 3) {
+        let world = next.fetch_add(1, Relaxed);
+        if world >= count
+            || begun.elapsed().as_secs() >= number("LTR_SECONDS", u64::MAX)
+            || found.lock().unwrap().len() as u64 >= number("LTR_FINDINGS", 3)
+        {
             return;
         }
         let seed = if again { first } else { first.wrapping_mul(1_000_003).wrapping_add(world) };
         let ops = drawn(&mut Rng(seed), length);
-        if let Some(first) = run(seed, &ops) {
+        let result = run(seed, &ops);
+        done.fetch_add(1, Relaxed);
+        if let Some(first) = result {
             let kind = first.lines().next().unwrap().split(':').next().unwrap().to_owned();
             let ops = shrunk(ops, |ops| run(seed, ops).is_some_and(|w| w.starts_with(&kind)));
             let shrunk = run(seed, &ops).unwrap_or(first);
@@ -100,7 +110,7 @@ fn run(test: &str, run: Run, count: u64, length: usize) {
     for finding in found.lock().unwrap().iter() {
         println!("{finding}");
     }
-    println!("{test}: {count} histories, {:?}", begun.elapsed());
+    println!("{test}: {} histories, {:?}", done.load(Relaxed), begun.elapsed());
     assert!(found.lock().unwrap().is_empty());
 }
 
