@@ -25,7 +25,7 @@ sources := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # of ltr itself; those of the programs are made from their options
 completion = $(if $(wildcard completions/$(1)),$(INSTALL) -m 644 completions/$(1) '$(2)')
 
-.PHONY: all help demo prepare lint test soak bench install uninstall clean
+.PHONY: all help demo prepare lint test soak bench bench-pull install uninstall clean
 
 all: $(built)/.built
 
@@ -42,6 +42,7 @@ help:
 	@echo '                           (LTR_WORLDS=, LTR_HISTORIES=, LTR_SEED=, LTR_SOAK=)'
 	@echo 'make lint                  format, clippy, shellcheck, manual pages'
 	@echo 'make bench                 measure'
+	@echo 'make bench-pull            measure pulls over ssh'
 	@echo 'make install [PREFIX=$(PREFIX)] [DESTDIR=]'
 	@echo 'make uninstall, make clean'
 
@@ -68,6 +69,9 @@ soak: prepare
 
 bench: all
 	bench/run
+
+bench-pull: all
+	bench/pull
 
 install: all
 	$(INSTALL) -d '$(bindir)' '$(libexecdir)' '$(bashdir)' '$(zshdir)' '$(fishdir)'

@@ -21,6 +21,7 @@ use crate::hash::sha1_of;
 
 /// Files, and bytes, that may be on their way.
 const AHEAD: (usize, u64) = (1024, 16 << 20);
+const VIA: &str = "tar";
 /// Names that are sent at a time.
 const NAMES: usize = 64;
 /// A tar for which there is nothing more to do for so long is ended: it keeps what it read in its
@@ -120,10 +121,11 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
     let words = listen(&mut child);
     let names = child.stdin.take().context("ssh has an input")?;
     let archive = Archive::new(child.stdout.take().context("ssh has an output")?);
-    let mut bringing = Bringing { movers, id, from, ahead, archive, came: false };
+    let mut bringing = Bringing { movers, id, from, ahead, archive, came: false, arrived: Vec::new(), bytes: 0 };
     let read = std::thread::scope(|scope| {
         scope.spawn(|| ask(movers, id, names, ahead));
         let read = bringing.read();
+        bringing.tell();
         ahead.end();
         read
     });
@@ -192,6 +194,9 @@ struct Bringing<'b, 'a, R> {
     archive: Archive<R>,
     /// Whether anything came.
     came: bool,
+    /// What came and has not been told, and its bytes: whoever waits for it is not woken for each file.
+    arrived: Vec<(usize, usize)>,
+    bytes: u64,
 }
 
 impl<R: Read> Bringing<'_, '_, R> {
@@ -203,14 +208,24 @@ impl<R: Read> Bringing<'_, '_, R> {
             let expected = want.action.size;
             let outcome = if !member.is_file || member.size != expected { self.changed(&want) } else { self.take(&want)? };
             if matches!(outcome, Outcome::Arrived(_)) {
-                self.movers.tell(Event::Bytes(expected, Arc::clone(self.from)));
+                self.arrived.push((want.ticket, want.at(self.id).map_or(0, |(number, _)| number)));
+                self.bytes += expected;
+            } else {
+                self.movers.settle(self.id, want, outcome);
             }
-            self.movers.settle(self.id, want, outcome);
+            if self.arrived.len() >= NAMES {
+                self.tell();
+            }
             if member.is_file && member.size > expected.saturating_add(SKIPPED) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn tell(&mut self) {
+        self.movers.tell(Event::Bytes(std::mem::take(&mut self.bytes), Arc::clone(self.from)));
+        self.movers.tell(Event::AllArrived { tickets: std::mem::take(&mut self.arrived), via: VIA });
     }
 
     /// The want that a member answers; those that it passes over were not to be read over there.
@@ -241,7 +256,7 @@ impl<R: Read> Bringing<'_, '_, R> {
             return Ok(self.changed(want));
         }
         Ok(match self.movers.shelf.put(&want.action, &want.place, &content) {
-            Ok(()) => Outcome::Arrived("tar"),
+            Ok(()) => Outcome::Arrived(VIA),
             Err(e) => Outcome::Failed(e),
         })
     }

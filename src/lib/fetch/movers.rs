@@ -76,6 +76,11 @@ pub(super) enum Outcome {
 
 /// What the run is told.
 pub(super) enum Event {
+    /// Many, with the number of the source of each.
+    AllArrived {
+        tickets: Vec<(usize, usize)>,
+        via: &'static str,
+    },
     Arrived {
         ticket: usize,
         number: usize,

@@ -182,6 +182,12 @@ impl Run<'_> {
                 return self.report.aside(&format!("{files}/{all} files, from {}", from.box_name));
             }
             Event::Arrived { ticket, number, via } => (ticket, Ok((number, via))),
+            Event::AllArrived { tickets, via } => {
+                for (ticket, number) in tickets {
+                    self.heed(window, Event::Arrived { ticket, number, via });
+                }
+                return;
+            }
             Event::NotHad { ticket } => (ticket, Err(None)),
             Event::Failed { ticket, error } => (ticket, Err(Some(error))),
         };
