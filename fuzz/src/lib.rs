@@ -5,10 +5,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a property that fails is a panic")]
 
 use std::cmp::Ordering;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use litter::cookie::Cookie;
+use litter::fetch::tar::Archive;
 use litter::path::{SpacePath, escape, on_disk, unescape};
 use litter::quote::{for_terminal, text_for_terminal};
 use litter::record::{Action, Document, FileRecord, check_box_name};
@@ -26,7 +28,7 @@ use serde_json::{Map, Value};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, for the corpus.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("stream", stream),
     ("document", document),
     ("records", records),
@@ -34,6 +36,7 @@ pub const TARGETS: [Target; 7] = [
     ("url", url),
     ("ltrignore", ltrignore),
     ("terminal", terminal),
+    ("tar", tar),
 ];
 
 /// The type and the text of a line.
@@ -396,5 +399,35 @@ pub fn terminal(data: &[u8]) {
         for line in said {
             assert!(!text_for_terminal(&line).chars().any(char::is_control));
         }
+    }
+}
+
+/// The members of an archive, with the content of those that `read` chooses; `None` where it is damaged.
+fn members(data: &[u8], read: fn(usize) -> bool) -> Option<Vec<(Vec<u8>, bool, u64)>> {
+    let (mut archive, mut found) = (Archive::new(data), Vec::new());
+    while let Some(member) = archive.next().ok()? {
+        if member.is_file && read(found.len()) {
+            let mut content = Vec::new();
+            (&mut archive).take(member.size).read_to_end(&mut content).ok()?;
+            assert_eq!(content.len() as u64, member.size);
+        }
+        found.push((member.name, member.is_file, member.size));
+    }
+    Some(found)
+}
+
+/// An archive says the same whether its contents are read or passed over, and none that is cut short is whole.
+pub fn tar(data: &[u8]) {
+    let all = members(data, |_| true);
+    assert_eq!(members(data, |_| false), all);
+    assert_eq!(members(data, |number| number % 2 == 0), all);
+    let Some(all) = all else { return };
+    let size: u64 = all.iter().map(|member| if member.1 { 512 + member.2 } else { 512 }).sum();
+    assert!(size <= data.len() as u64, "more came than was there");
+    // up to the block of zeros, which ends it
+    let end = (0..data.len() / 512).rev().find(|at| data[at * 512..].iter().take(512).any(|b| *b != 0)).unwrap_or(0);
+    let cut = &data[..(end * 512).min(data.len())];
+    if let Some(some) = members(cut, |_| true) {
+        assert!(all.starts_with(&some));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod shelf;
 mod sources;
 pub(crate) mod ssh;
 mod staging;
-pub(crate) mod tar;
+pub mod tar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transfer;

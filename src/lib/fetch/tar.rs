@@ -7,21 +7,26 @@ use std::io::{self, BufReader, Read};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::record::SIZE_MAX;
+
 const BLOCK: usize = 512;
 /// Longest header of a long name or of pax that is read.
 const LONGEST: u64 = 1 << 20;
 
 /// What an archive says of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: Vec<u8>,
+pub struct Member {
+    /// As it stands there.
+    pub name: Vec<u8>,
     /// Whether it is a regular file: only these have content.
-    pub(super) is_file: bool,
-    pub(super) size: u64,
+    pub is_file: bool,
+    /// Bytes, `SIZE_MAX` at most.
+    pub size: u64,
 }
 
 /// An archive that is being read.
-pub(super) struct Archive<R> {
+#[derive(Debug)]
+pub struct Archive<R> {
     reader: BufReader<R>,
     /// Content of the last member that was not read, and the padding after it.
     left: u64,
@@ -29,7 +34,8 @@ pub(super) struct Archive<R> {
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(reader: R) -> Self {
+    /// Reads the archive `reader`.
+    pub fn new(reader: R) -> Self {
         Self { reader: BufReader::with_capacity(1 << 17, reader), left: 0, padding: 0 }
     }
 
@@ -37,7 +43,8 @@ impl<R: Read> Archive<R> {
     ///
     /// # Errors
     /// It is no archive, or is cut short.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    #[allow(clippy::should_implement_trait, reason = "it can fail, and the content of each is read from it")]
+    pub fn next(&mut self) -> Result<Option<Member>> {
         let (mut long_name, mut pax_size) = (None, None);
         loop {
             io::copy(&mut (&mut self.reader).take(self.left + self.padding), &mut io::sink())?;
@@ -67,6 +74,7 @@ impl<R: Read> Archive<R> {
                 kind => {
                     let is_file = matches!(kind, b'0' | 0 | b'7');
                     let size = pax_size.unwrap_or(size);
+                    ensure!(size <= SIZE_MAX, "a file of {size} bytes");
                     // only a file has content, whatever the size of a folder or link may say
                     self.left = if is_file { size } else { 0 };
                     self.padding = self.left.wrapping_neg() % BLOCK as u64;
