@@ -291,13 +291,9 @@ impl Client {
         let login = self.login.borrow();
         let file = self.places.credentials();
         match &*login {
-            None => format!("it wants a login: none in {} or in {}", file.display(), self.places.home.join(".netrc").display()),
+            None => format!("it wants a login: none in {} or in {}", file.display(), self.places.netrc().display()),
             Some((user, _)) if status == 401 => {
-                format!(
-                    "it refuses the password of {user}: look at {} and {}",
-                    file.display(),
-                    self.places.home.join(".netrc").display()
-                )
+                format!("it refuses the password of {user}: look at {} and {}", file.display(), self.places.netrc().display())
             }
             Some((user, _)) => format!("{user} may not do this (the login is from {} or .netrc)", file.display()),
         }

@@ -60,7 +60,7 @@ pub fn look_up(places: &Places, database: &Database) -> Result<Option<(String, S
     if let Some((Some(user), Some(password))) = best.as_ref().map(|line| (line.user(), line.password())) {
         return Ok(Some((user.to_owned(), password.clone())));
     }
-    let file = places.home.join(".netrc");
+    let file = places.netrc();
     match fs::read_to_string(&file) {
         Ok(text) => Ok(netrc(&text, database.host(), database.user())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

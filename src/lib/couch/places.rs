@@ -52,6 +52,12 @@ impl Places {
         self.config.join("credentials")
     }
 
+    /// Where passwords are looked up after that.
+    #[must_use]
+    pub fn netrc(&self) -> PathBuf {
+        self.home.join(".netrc")
+    }
+
     /// The folder of the replicas. Not a name that a space may well have: those are beside it.
     #[must_use]
     pub fn replicas(&self) -> PathBuf {

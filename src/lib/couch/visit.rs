@@ -60,7 +60,7 @@ pub fn visit(places: &Places, database: &Database, wish: &Visit, report: &mut dy
     if let Some(couch) = resting {
         let pending = index.pending(couch)?;
         if !wish.push_first {
-            report.notice(&away(&client, couch));
+            report.notice(&away(&client, Some(couch)));
         }
         tell_pending(wish, pending, report);
         return Ok(Visited { pending, ..Visited::default() });
@@ -170,17 +170,15 @@ fn as_of(couch: Option<&Couch>) -> String {
     }
 }
 
-fn away(client: &Client, couch: &Couch) -> String {
-    format!("{} does not answer; {}", client.database().authority(), as_of(Some(couch)))
+fn away(client: &Client, couch: Option<&Couch>) -> String {
+    format!("{} does not answer; {}", client.database().authority(), as_of(couch))
 }
 
 fn tell_failure(client: &Client, couch: Option<&Couch>, error: &Error, report: &mut dyn Report) {
-    match (kind_of(error), couch) {
-        (Some(Kind::Away), couch) => {
-            report.notice(&format!("{} does not answer; {}", client.database().authority(), as_of(couch)));
-        }
-        (_, couch) => report.notice(&format!("{error:#}; {}", as_of(couch))),
-    }
+    report.notice(&match kind_of(error) {
+        Some(Kind::Away) => away(client, couch),
+        _ => format!("{error:#}; {}", as_of(couch)),
+    });
 }
 
 fn tell_pending(wish: &Visit, pending: u64, report: &mut dyn Report) {
