@@ -143,6 +143,8 @@ pub fn close(folder: &Path) {
         // no user's configuration says anything about the way to a socket
         exit.args(["-F", "none", &path, "-Oexit", "--", "x"]);
         let _ = exit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // a master answers before it removes its socket, and the folder is to go
+        let _ = fs::remove_file(entry.path());
     }
 }
 

@@ -194,14 +194,14 @@ impl Search<'_> {
             let threads: Vec<_> = boxes
                 .iter()
                 .map(|info| {
-                    scope.spawn(|| {
+                    std::thread::Builder::new().spawn_scoped(scope, || {
                         let mut notices = Vec::new();
                         (asker.known(info, &mut notices), notices)
                     })
                 })
                 .collect();
             let lost = || (Err(anyhow::anyhow!("could not be asked")), Vec::new());
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+            threads.into_iter().map(|thread| thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(lost)).collect()
         })
     }
 }

@@ -123,7 +123,7 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
     let archive = Archive::new(child.stdout.take().context("ssh has an output")?);
     let mut bringing = Bringing { movers, id, from, ahead, archive, came: false, arrived: Vec::new(), bytes: 0 };
     let read = std::thread::scope(|scope| {
-        scope.spawn(|| ask(movers, id, names, ahead));
+        std::thread::Builder::new().spawn_scoped(scope, || ask(movers, id, names, ahead)).context("cannot start a thread")?;
         let read = bringing.read();
         bringing.tell();
         ahead.end();

@@ -172,12 +172,14 @@ impl<'a> Movers<'a> {
         let mut candidates = Vec::new();
         for (number, from) in boxes {
             let known = line.sources.iter().position(|known| Arc::ptr_eq(known, from));
-            let source = known.unwrap_or_else(|| {
+            let started = known.or_else(|| {
+                let (id, served) = (line.sources.len(), Arc::clone(from));
+                std::thread::Builder::new().spawn_scoped(scope, move || self.serve(id, &served)).ok()?;
                 line.sources.push(Arc::clone(from));
-                let (id, from) = (line.sources.len() - 1, Arc::clone(from));
-                scope.spawn(move || self.serve(id, &from));
-                id
+                Some(id)
             });
+            // of a source that the system gives no thread nothing can be had
+            let Some(source) = started else { continue };
             candidates.push(Candidate { number: *number, source, tried: false });
         }
         let kind = kind_of(action, &candidates);

@@ -120,7 +120,7 @@ impl Transfer<'_, '_> {
         let (over, seen) = (AtomicBool::new(false), AtomicU64::new(0));
         let follow = Follow { root: self.movers.shelf.root(), files, over, seen };
         std::thread::scope(|scope| {
-            let hashes = scope.spawn(|| follow.hashes());
+            let hashes = std::thread::Builder::new().spawn_scoped(scope, || follow.hashes());
             let (mut looked, mut told) = (Instant::now(), 0);
             let mut tell = || {
                 let seen = follow.seen.load(Ordering::Relaxed);
@@ -138,7 +138,8 @@ impl Transfer<'_, '_> {
             });
             let done = if stopped { done.and(Ok(Came::Stopped)) } else { done };
             follow.over.store(true, Ordering::Release);
-            let hashes = hashes.join().unwrap_or_default();
+            // where the system gives no thread, they are hashed now that all have come
+            let hashes = hashes.map_or_else(|_| follow.hashes(), |hashes| hashes.join().unwrap_or_default());
             tell();
             (done, hashes)
         })

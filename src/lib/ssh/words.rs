@@ -30,7 +30,8 @@ impl Words {
         let (sender, ended) = channel();
         if let Some(stderr) = child.stderr.take() {
             let host = host.to_owned();
-            std::thread::spawn(move || {
+            // where the system gives no thread nobody listens, which is no reason to fail
+            let _ = std::thread::Builder::new().spawn(move || {
                 hand_on(stderr, &host, heard);
                 drop(sender);
             });
