@@ -58,6 +58,10 @@ fn names_stand_for_themselves_whatever_brings_them() {
             files.len()
         };
         assert_eq!(by_ssh, newlines, "{}", said.out);
+        // by itself: no other name of a batch stands for it
+        far.commit(&[(b"it\\*self", "alone")]);
+        let said = far.ltr("here", &["pull", "there"]).well();
+        assert_eq!(far.tree("here"), far.tree("there"), "{}{}", said.out, said.err);
         for folder in ["", "here", "there", "i-here"] {
             assert!(!far.at(folder).join("oops").exists());
         }

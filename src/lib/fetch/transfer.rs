@@ -76,6 +76,10 @@ impl Transfer<'_, '_> {
             }
             self.from.lacks(program);
         }
+        self.one_by_one(wants)
+    }
+
+    fn one_by_one(&self, wants: Vec<Want>) -> Vec<(Want, Outcome)> {
         let mut done = Vec::with_capacity(wants.len());
         self.by_tail(wants, &mut done);
         done
@@ -94,15 +98,27 @@ impl Transfer<'_, '_> {
 
     /// The files of `wants` by rsync; all of them back, where it is missing.
     fn by_rsync(&self, wants: Vec<Want>) -> Result<Vec<(Want, Outcome)>, Vec<Want>> {
+        let (wants, others): (Vec<_>, Vec<_>) =
+            wants.into_iter().partition(|want| want.at(self.id).is_none_or(|(_, path)| is_for_rsync(&path.raw())));
+        if wants.is_empty() {
+            return Ok(self.without_rsync(others));
+        }
         let name = format!("rsync-{}-{}", self.from.box_name, self.id);
         let files = wants.iter().filter_map(|want| Some((self.rsynced(&name, want)?, want.action.size))).collect();
         let (came, hashes) = self.following(files, |go_on| self.rsync(&name, &wants, go_on));
         let came = self.outcome(came);
         if came == Came::NotHere {
-            return Err(wants);
+            return Err(wants.into_iter().chain(others).collect());
         }
         let hashes = hashes.into_iter().chain(std::iter::repeat(None));
-        Ok(wants.into_iter().zip(hashes).map(|(want, hash)| self.take(&name, want, hash, &came)).collect())
+        let mut done: Vec<_> = wants.into_iter().zip(hashes).map(|(want, hash)| self.take(&name, want, hash, &came)).collect();
+        done.extend(self.without_rsync(others));
+        Ok(done)
+    }
+
+    fn without_rsync(&self, wants: Vec<Want>) -> Vec<(Want, Outcome)> {
+        let done = if self.from.has(Program::Sftp) { self.by_sftp(wants) } else { Err(wants) };
+        done.unwrap_or_else(|wants| self.one_by_one(wants))
     }
 
     /// Where rsync puts the file of a want.
@@ -178,8 +194,9 @@ impl Transfer<'_, '_> {
                 Came::Some
             }
             Some(126 | 127) => Came::NotHere,
-            // 1: an option that it does not know; 2: another protocol, or a shell that prints something
-            Some(1 | 2) => {
+            // 1: an option that it does not know; 2: another protocol, or a shell that prints something; 4: a
+            // name that it takes for another one
+            Some(1 | 2 | 4) => {
                 self.say(&output);
                 Came::NotHere
             }
@@ -401,6 +418,13 @@ fn rsync(from: &Elsewhere, into: &Path, wants: &[Want], root: &Path, limit: Opti
     Ok(rsync)
 }
 
+/// Whether rsync can be asked for a file of this name. Since 3.2.5 it looks through the names that come
+/// with the pattern matcher of its filters, and takes a `*`, `?` or `[` after a backslash for the bare
+/// character: what was asked for is then "unrequested" (exclude.c, `add_implied_include`).
+fn is_for_rsync(name: &[u8]) -> bool {
+    !(name.contains(&b'\\') && name.iter().any(|byte| b"*?[".contains(byte)))
+}
+
 /// The line of an sftp batch that gets `file`, or the rest of it; none where no line can say it. With
 /// `-` before it, what fails does not end the batch.
 fn get(file: &[u8], place: &[u8]) -> Option<Vec<u8>> {
@@ -444,6 +468,12 @@ mod tests {
         for bad in ["-a", "-r", "-L", "-l", "--delete", "--copy-links"] {
             assert!(!args.contains(&bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_name_that_rsync_would_refuse_is_not_given_to_it() {
+        let names: [&[u8]; 6] = [b"b\\c", b"*", b"a[b]?", b"b\\*c", b"\\/x[", b"?\\"];
+        assert_eq!(names.map(is_for_rsync), [true, true, true, false, false, false]);
     }
 
     #[test]
