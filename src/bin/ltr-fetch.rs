@@ -12,6 +12,7 @@ use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
 use litter::fetch::{Me, Options, fetch};
 use litter::index::sqlite::{Access, now_ms};
+use litter::plan::is_awaited;
 use litter::report::Report as _;
 use litter::sync::sink::uuid;
 use litter::{lock, ltrbox};
@@ -79,6 +80,8 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         jobs: args.jobs.into(),
         limit: args.bwlimit,
         trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
+        // what cannot be told stays
+        awaited: &|sha1| is_awaited(&index, &located.box_name, sha1).unwrap_or(true),
     };
     let mut clock = index.clock()?;
     let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };

@@ -149,6 +149,14 @@ pub fn is_own_name(name: &[u8], at_root: bool) -> bool {
     is(COOKIE) || (at_root && (is(STAGING) || is(CARRIED_INDEX)))
 }
 
+/// A path of a box as a person is told it: ltr's own files are no paths of the space, and go by their
+/// names in the box.
+#[must_use]
+pub fn shown(path: &SpacePath) -> String {
+    let spelled = path.spelled();
+    if is_own(path) { spelled.trim_start_matches('/').to_owned() } else { spelled }
+}
+
 /// The root of a box, held open.
 #[derive(Debug)]
 pub struct BoxRoot {

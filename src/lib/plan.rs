@@ -18,7 +18,7 @@ use crate::index::groups::{Group, Row};
 use crate::index::sqlite::{BoxId, BoxInfo, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::reach::{Cost, Reach};
-use crate::record::{Action, ActionTag, Attrs, Entry, Fields, Ftype, Source, Verb, Was};
+use crate::record::{Action, ActionTag, Attrs, Entry, Fields, Ftype, Sha1, Source, Verb, Was};
 use crate::resolve::{Decision, Heads, decide, kind};
 use crate::stream::Writer;
 use crate::version::Version;
@@ -65,6 +65,32 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
         }
     }
     Ok(Exit::of_failures(planner.writer.end(Map::new())?))
+}
+
+/// Whether the box `name` should get a file with the content `sha1`, be it that nobody who has it is in
+/// reach now.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn is_awaited(index: &Sqlite, name: &str, sha1: Sha1) -> Result<bool> {
+    let boxes = index.boxes()?;
+    let Some(me) = boxes.by_name(name) else { return Ok(false) };
+    let mut last = None;
+    for (path, _) in index.holders(Ftype::File, sha1)? {
+        if last.replace(path.clone()).is_some_and(|last| last == path) {
+            continue;
+        }
+        let group = index.group(&path)?;
+        let ftype = kind(&group.rows, me.id, |id| boxes.counts(id));
+        let intent = index.wants(&boxes, name)?.at(&path, ftype)?;
+        let decision = decide(&group.rows, me.id, &intent, |id| boxes.counts(id));
+        if let Decision::Fetch { head } | Decision::Update { head } | Decision::Conflict { head } = decision
+            && head.sha1 == Some(sha1)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 struct Planner<'a, W: Write> {

@@ -347,6 +347,7 @@ impl TestBox {
             jobs: 2,
             limit: None,
             trusted: &|_, _| false,
+            awaited: &|sha1| litter::plan::is_awaited(&index, &self.name, sha1).unwrap_or(true),
         };
         let mut clock = index.clock().unwrap();
         let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };

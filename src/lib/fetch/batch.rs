@@ -9,6 +9,7 @@ use super::shelf::SourceFailed;
 use super::sources::Known;
 use super::ssh::Elsewhere;
 use super::{Fact, Run};
+use crate::boxfs::shown;
 use crate::hash::hash_path;
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Verb};
@@ -156,7 +157,7 @@ impl Run<'_> {
         let twin = self.staging.at(&sha1.to_string())?;
         // it may be on its way yet
         match self.root.open_seen(&twin) {
-            Ok((mut file, stat)) if stat.size == action.size => Ok(self.fill(action, &mut file, &twin.spelled())?.flatten()),
+            Ok((mut file, stat)) if stat.size == action.size => Ok(self.fill(action, &mut file, &shown(&twin))?.flatten()),
             _ => Ok(None),
         }
     }

@@ -11,7 +11,7 @@ use super::names::numbered_name;
 use super::recover::hash_slot;
 use super::shelf::set_attributes;
 use super::{Fact, Run};
-use crate::boxfs::{Kind, Stat};
+use crate::boxfs::{Kind, Stat, shown};
 use crate::hash::{Hashed, hash_path};
 use crate::path::{SpacePath, escape};
 use crate::record::{Action, Attrs, Ftype, Verb};
@@ -270,7 +270,7 @@ impl Run<'_> {
             }
             name = numbered_name(path, out.stat.mtime, out.sha1, number);
         }
-        bail!("no free name to keep it under: it is in {slot}")
+        bail!("no free name to keep it under: it is {}", shown(slot))
     }
 
     /// The entry of what was kept: an edit of this box.

@@ -39,7 +39,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, json};
 
-use crate::boxfs::{BoxRoot, STAGING, Stat};
+use crate::boxfs::{BoxRoot, STAGING, Stat, shown};
 use crate::cookie::Cookie;
 use crate::exit::Exit;
 use crate::hash::is_racy;
@@ -91,6 +91,8 @@ pub struct Options<'a> {
     pub limit: Option<u64>,
     /// Whether a box out of reach counts as a holder nevertheless (`--trust-offline`).
     pub trusted: &'a dyn Fn(&Source, Sha1) -> bool,
+    /// Whether a later pull may bring a content: then what is there of it stays.
+    pub awaited: &'a dyn Fn(Sha1) -> bool,
 }
 
 /// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
@@ -273,7 +275,7 @@ impl<'a> Run<'a> {
         self.forward(plan, &deferred, &mut folders, None, options, output)?;
         self.finish_folders(plan, &folders, output)?;
         self.settle_rest(output)?;
-        self.clean_up();
+        self.clean_up(plan, options);
         Ok(())
     }
 
@@ -341,10 +343,10 @@ impl<'a> Run<'a> {
         if self.displaced.contains_key(path) {
             self.failed_at.insert(path.clone());
         }
-        let (path, cause) = (path.spelled(), format!("{cause:#}"));
+        let cause = format!("{cause:#}");
         self.failures += 1;
-        self.report.failure(&path, &cause);
-        self.failed.push(ErrorRecord { path, error: cause });
+        self.report.failure(&shown(path), &cause);
+        self.failed.push(ErrorRecord { path: path.spelled(), error: cause });
     }
 }
 

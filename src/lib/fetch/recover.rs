@@ -5,7 +5,7 @@
 //! decides; else it is kept under a conflict name beside it; and what cannot be explained stays, and is
 //! a failure until somebody has looked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,8 +13,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::journal::is_slot;
 use super::names::numbered_name;
 use super::plan::Plan;
-use super::{Fact, Output, Run};
-use crate::boxfs::{BoxRoot, Kind};
+use super::{Fact, Options, Output, Run};
+use crate::boxfs::{BoxRoot, Kind, shown};
 use crate::hash::{Hashed, hash_path};
 use crate::path::SpacePath;
 use crate::record::{Mode, Sha1, Verb};
@@ -27,7 +27,7 @@ impl Run<'_> {
         // what waits to go in first: what came out may be put back in its stead
         let (slots, ours): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_slot(name));
         for name in ours {
-            if name.starts_with("l-") || is_duplicate(&name) {
+            if is_for_one_run(&name) {
                 self.root.unlink(&self.staging.at(&name)?)?;
             }
         }
@@ -95,7 +95,7 @@ impl Run<'_> {
         for (path, slots) in std::mem::take(&mut self.displaced) {
             for slot in slots {
                 if self.failed_at.contains(&path) {
-                    self.report.notice(&format!("{path}: what was there is {slot}, until this succeeds"));
+                    self.report.notice(&format!("{path}: what was there is {}, until this succeeds", shown(&slot)));
                     continue;
                 }
                 self.settle_one(&slot, &path, output);
@@ -139,28 +139,55 @@ impl Run<'_> {
     }
 
     /// Removes the staging folder when nothing is left in it. What failed half-way stays, to be resumed.
-    pub(super) fn clean_up(&mut self) {
-        if let Err(e) = self.try_clean_up() {
+    pub(super) fn clean_up(&mut self, plan: &Plan, options: &Options<'_>) {
+        if let Err(e) = self.try_clean_up(plan, options) {
             let folder = self.staging.folder().clone();
-            self.fail(&folder, &anyhow::Error::new(e).context("cannot be cleaned up"));
+            self.fail(&folder, &e.context("cannot be cleaned up"));
         }
     }
 
-    fn try_clean_up(&mut self) -> io::Result<()> {
+    fn try_clean_up(&mut self, plan: &Plan, options: &Options<'_>) -> Result<()> {
+        let mut begun = HashSet::new();
         for name in self.staging.names()? {
             let path = self.staging.at(&name)?;
             if name.starts_with("d-") {
                 self.drop_set_aside(&path)?;
+            } else if is_for_one_run(&name) {
+                self.root.unlink(&path)?;
             } else if name.starts_with("rsync-") {
-                remove_empty(self.root, &path);
+                // a plan without a step does not tell what may yet be continued
+                remove_below(self.root, &path, self.failures == 0 && !plan.forward.is_empty());
+            } else if let Ok(sha1) = name.parse::<Sha1>() {
+                begun.insert(sha1);
             }
+        }
+        for sha1 in self.of_no_use(plan, begun, options)? {
+            self.root.unlink(&self.staging.at(&sha1.to_string())?)?;
         }
         self.staging.forget()?;
         match self.root.rmdir(self.staging.folder()) {
             // as it should, where something is left
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            done => done,
+            done => Ok(done?),
         }
+    }
+
+    /// Of contents that are here in part or whole, those that no later pull will ask for: this one put
+    /// them in their places by another way, or nobody has them any more.
+    fn of_no_use(&self, plan: &Plan, mut begun: HashSet<Sha1>, options: &Options<'_>) -> Result<Vec<Sha1>> {
+        let mut useless = Vec::new();
+        if !begun.is_empty() {
+            for &step in &plan.forward {
+                if let Some(sha1) = plan.action(step)?.sha1
+                    && begun.remove(&sha1)
+                    && self.failures == 0
+                {
+                    useless.push(sha1);
+                }
+            }
+        }
+        useless.extend(begun.into_iter().filter(|&sha1| !(options.awaited)(sha1)));
+        Ok(useless)
     }
 
     /// Gives up what was set aside for a later step: in this run when all steps succeeded, of an earlier
@@ -170,7 +197,7 @@ impl Run<'_> {
             return self.root.unlink(path);
         }
         if self.failures > 0 {
-            self.report.notice(&format!("{path}: waits for the next run"));
+            self.report.notice(&format!("{}: waits for the next run", shown(path)));
         } else {
             self.fail(path, &anyhow!("left by an interrupted run"));
         }
@@ -215,18 +242,22 @@ pub(super) fn hash_slot(root: &BoxRoot, slot: &SpacePath) -> Result<Hashed> {
     Ok(Hashed { stat: root.lstat(slot)?, ..hashed? })
 }
 
-/// Whether a name is `<sha1>+N`.
-fn is_duplicate(name: &str) -> bool {
-    name.split_once('+').is_some_and(|(hex, _)| hex.parse::<Sha1>().is_ok())
+/// Whether only the run that staged something under this name would look for it there: a symlink,
+/// `<sha1>+N`, or the list of what another program is to bring.
+fn is_for_one_run(name: &str) -> bool {
+    let duplicate = name.split_once('+').is_some_and(|(hex, _)| hex.parse::<Sha1>().is_ok());
+    let list = ["rsync-", "sftp-"].iter().any(|program| name.starts_with(program)) && name.ends_with(".list");
+    duplicate || list || name.starts_with("l-")
 }
 
-/// Removes the folders that rsync made, where nothing is left in them.
-fn remove_empty(root: &BoxRoot, folder: &SpacePath) {
+/// Removes the folders that rsync made: where nothing is left in them, or with what is.
+fn remove_below(root: &BoxRoot, folder: &SpacePath, all: bool) {
     for name in root.names(folder).unwrap_or_default() {
-        if let Ok(path) = folder.join(&name)
-            && root.lstat(&path).is_ok_and(|s| s.kind == Kind::Dir)
-        {
-            remove_empty(root, &path);
+        let Ok(path) = folder.join(&name) else { continue };
+        match root.lstat(&path).map(|stat| stat.kind) {
+            Ok(Kind::Dir) => remove_below(root, &path, all),
+            Ok(_) if all => drop(root.unlink(&path)),
+            _ => {}
         }
     }
     let _ = root.rmdir(folder);

@@ -9,7 +9,7 @@ use super::examine::{in_the_way, is_content};
 use super::holders::Holders;
 use super::plan::Plan;
 use super::{Fact, Options, Output, Run};
-use crate::boxfs::Kind;
+use crate::boxfs::{Kind, shown};
 use crate::hash::{Hashed, hash_path};
 use crate::record::{Action, Ftype};
 
@@ -69,7 +69,7 @@ impl Run<'_> {
         if !same {
             self.root
                 .rename_noreplace(&slot, &action.path)
-                .with_context(|| format!("changed while it was removed: it is {slot}"))?;
+                .with_context(|| format!("changed while it was removed: it is {}", shown(&slot)))?;
             self.report.notice(&format!("{}: modified since the last commit: left", action.path));
             return Ok(false);
         }

@@ -125,12 +125,22 @@ impl<'a> Staging<'a> {
 
     /// Copies content in. `None`: these are other bytes.
     pub(super) fn fill(&mut self, action: &Action, origin: &mut dyn Origin) -> Result<Option<SpacePath>> {
-        let place = self.place(action.sha1.context("a file has a sha1")?)?;
-        if !self.shelf.fill(action, &place, origin)? {
-            return Ok(None);
+        let sha1 = action.sha1.context("a file has a sha1")?;
+        let place = self.place(sha1)?;
+        match self.shelf.fill(action, &place, origin) {
+            Ok(true) => {
+                self.pending.insert(place.clone());
+                Ok(Some(place))
+            }
+            Ok(false) => Ok(None),
+            Err(e) => {
+                if place != self.at(&sha1.to_string())? {
+                    // nobody continues a file of this name, and the room may be short
+                    let _ = self.root().unlink(&place);
+                }
+                Err(e)
+            }
         }
-        self.pending.insert(place.clone());
-        Ok(Some(place))
     }
 
     /// A place for content of this hash that is on its way.

@@ -29,6 +29,56 @@ fn a_beginning_that_has_another_name_is_not_written_to() {
 }
 
 #[test]
+fn what_no_pull_will_ask_for_goes() {
+    let left = |w: &World| {
+        let mut files = w.files();
+        files.retain(|name| name.starts_with(".ltr-tmp/"));
+        files
+    };
+    let mut w = World::new();
+    let begun = hex("of another time");
+    w.awaited = true;
+    staged(&w, &begun, "of anoth");
+    staged(&w, "rsync-b-0/dir/a", "be");
+    staged(&w, &format!("{begun}+3"), "of a");
+    staged(&w, "sftp-b-0.list", "-get -a x y");
+    w.run(&[]).well();
+    assert_eq!(left(&w), [format!(".ltr-tmp/{begun}"), ".ltr-tmp/rsync-b-0/dir/a".to_owned()]);
+    w.awaited = false;
+    w.write("there/a", "hello");
+    w.run(&[w.action("fetch", "/a", "hello", json!({}))]).well();
+    assert!(!w.at("here/.ltr-tmp").exists(), "{:?}", left(&w));
+
+    // content that came by another way than what was begun of it; and one that did not come yet
+    staged(&w, &hex("twin"), "tw");
+    w.write("here/old", "twin");
+    let moved = w.action("move", "/new", "twin", json!({"source":"/old"}));
+    staged(&w, &hex("later"), "la");
+    let ran = w.run(&[moved.clone(), w.action("fetch", "/later", "later", json!({}))]);
+    assert_eq!(ran.report.failures.len(), 1);
+    w.run(&[moved]).well();
+    assert!(!w.at("here/.ltr-tmp").exists(), "{:?}", left(&w));
+}
+
+#[test]
+fn a_copy_that_failed_is_not_left() {
+    let w = World::new();
+    w.write("there/a", "hello");
+    staged(&w, &hex("hello"), "hello");
+    FAULTS.set(1);
+    let steps = ["/a", "/b"].map(|path| w.action("fetch", path, "hello", from_a(&w)));
+    let ran = w.run(&steps).well();
+    FAULTS.set(0);
+    assert_eq!((w.files(), w.at("here/.ltr-tmp").exists()), (vec!["a".to_owned(), "b".to_owned()], false));
+    let staged = format!(".ltr-tmp/{}: Input/output error", hex("hello"));
+    assert!(ran.report.notices.is_empty() || ran.report.notices == [staged], "{:?}", ran.report.notices);
+}
+
+fn from_a(w: &World) -> Value {
+    json!({"from":[{"box":"there","url":w.at("there").to_str().unwrap(),"path":"/a"}]})
+}
+
+#[test]
 fn what_is_whole_needs_no_source() {
     let w = World::new();
     staged(&w, &hex("hello"), "hello");
@@ -150,7 +200,7 @@ fn a_removal_in_the_middle() {
     assert_eq!(ran.told(), ["/a absent", "remove /a"]);
     let left = format!(".ltr-tmp/r-{}-2", hex("hello"));
     assert_eq!(w.files(), [".ltr-tmp/paths".to_owned(), left.clone()], "what nobody can explain stays");
-    assert!(ran.failure().starts_with(&format!("/{left}: left by an interrupted run")), "{}", ran.failure());
+    assert!(ran.failure().starts_with(&format!("{left}: left by an interrupted run")), "{}", ran.failure());
     assert!(w.run(&[]).failure().contains("of unknown origin"), "and is told until somebody has looked");
 }
 

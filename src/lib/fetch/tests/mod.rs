@@ -46,6 +46,7 @@ pub(super) struct World {
     pub(super) total_files: u64,
     pub(super) reserve: u64,
     pub(super) trusted: bool,
+    pub(super) awaited: bool,
 }
 
 /// What a run left behind.
@@ -96,7 +97,7 @@ impl World {
             fs::create_dir(dir.path().join(name)).unwrap();
             fs::write(dir.path().join(name).join(".ltr"), format!("../index/{name}\n")).unwrap();
         }
-        Self { dir, gone_ok: false, total_files: 100, reserve: 0, trusted: false }
+        Self { dir, gone_ok: false, total_files: 100, reserve: 0, trusted: false, awaited: false }
     }
 
     pub(super) fn at(&self, path: &str) -> PathBuf {
@@ -145,6 +146,7 @@ impl World {
             jobs: 2,
             limit: None,
             trusted: &|_, _| self.trusted,
+            awaited: &|_| self.awaited,
         };
         let spool = tempfile::tempfile().unwrap();
         let exit = fetch(&root, input.as_bytes(), &mut output, spool, &mut me, &options, &mut report);
@@ -234,6 +236,7 @@ pub(super) fn options(ssh: &Ssh) -> Options<'_> {
         jobs: 2,
         limit: None,
         trusted: &|_, _| false,
+        awaited: &|_| false,
     }
 }
 
