@@ -261,6 +261,8 @@ pub fn try_all(name: &str) {
                         missed.lock().unwrap().push(point.to_string());
                     }
                     if !wrong.is_empty() {
+                        // a soak takes hours
+                        eprintln!("LTR_FAULT='{name} {point}': {}", wrong[0]);
                         failed.lock().unwrap().push((point.clone(), wrong));
                     }
                 }
