@@ -51,6 +51,11 @@ fn a_first_pull_at_every_step() {
 }
 
 #[test]
+fn a_pull_from_any_box_at_every_step() {
+    try_all("pull-any");
+}
+
+#[test]
 fn a_purge_at_every_step() {
     try_all("rm");
 }

@@ -1,6 +1,6 @@
 //! Where and how a program can be made to fail, by what it was seen to do when nothing failed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -28,6 +28,10 @@ pub struct Point {
     /// The which of these calls; of [`Fault::Size`], how many bytes.
     pub number: u64,
     pub fault: Fault,
+    /// Of a call that another thread than the first makes: the file or folder that it is about, below that of the
+    /// scene. Which thread makes it may change from run to run, what it is about does not: of each thread those calls
+    /// are counted alone that are about it, of the first as well.
+    pub about: Option<String>,
 }
 
 impl fmt::Display for Point {
@@ -39,7 +43,8 @@ impl fmt::Display for Point {
             Fault::Errors(name) => format!("{name}+"),
             Fault::Size => "short".to_owned(),
         };
-        write!(f, "{} {} {} {fault}", self.program, self.call, self.number)
+        write!(f, "{} {} {} {fault}", self.program, self.call, self.number)?;
+        self.about.as_ref().map_or(Ok(()), |path| write!(f, " {path}"))
     }
 }
 
@@ -47,8 +52,10 @@ impl FromStr for Point {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let [program, call, number, fault] = text.split(' ').collect::<Vec<_>>()[..] else {
-            return Err(format!("not PROGRAM CALL NUMBER FAULT: {text}"));
+        let (program, call, number, fault, about) = match text.split(' ').collect::<Vec<_>>()[..] {
+            [program, call, number, fault] => (program, call, number, fault, None),
+            [program, call, number, fault, path] => (program, call, number, fault, Some(path.to_owned())),
+            _ => return Err(format!("not PROGRAM CALL NUMBER FAULT [PATH]: {text}")),
         };
         let fault = match fault {
             "kill" => Fault::Kill,
@@ -60,13 +67,13 @@ impl FromStr for Point {
             },
         };
         let number = number.parse().map_err(|_| text.to_owned())?;
-        Ok(Self { program: program.to_owned(), call: call.to_owned(), number, fault })
+        Ok(Self { program: program.to_owned(), call: call.to_owned(), number, fault, about })
     }
 }
 
 impl Point {
-    /// The command line that a program is run by, so that this happens to it.
-    pub fn runner(&self, log: &str) -> String {
+    /// The command line that a program is run by, so that this happens to it, in the scene that is in `dir`.
+    pub fn runner(&self, log: &str, dir: &Path) -> String {
         let (call, number) = (&self.call, self.number);
         let inject = match &self.fault {
             Fault::Kill | Fault::KillAll => format!("signal=KILL:when={number}"),
@@ -74,13 +81,17 @@ impl Point {
             Fault::Errors(name) => format!("error={name}:when={number}+"),
             Fault::Size => return format!("trap '' XFSZ; prlimit --fsize={number}:{number}"),
         };
-        format!("strace -q {} {log} -e trace={call} -e signal=none -e inject={call}:{inject}", follow(&self.program))
+        let threads = match &self.about {
+            None => String::new(),
+            Some(path) => format!("-f -P '{}/{path}'", dir.display()),
+        };
+        format!("strace -q {threads} -o {log} -e trace={call} -e signal=none -e inject={call}:{inject}")
     }
 }
 
-/// Options of strace for a program: its threads are followed, but not what it becomes or starts.
+/// Options of strace that tell what a program does: its threads are followed, but not what a script starts.
 pub fn follow(program: &str) -> &'static str {
-    if ["sh", "ltr-lock", "ltr-fetch", "ltr-reach", "ltr-index-sync"].contains(&program) { "-o" } else { "-ff -o" }
+    if ["sh", "ltr-lock"].contains(&program) { "-y -o" } else { "-y -ff -o" }
 }
 
 /// Faults that a call may meet. A kill matters only where something changes.
@@ -106,65 +117,106 @@ fn faults(call: &str, line: &str) -> (bool, &'static [&'static str]) {
     }
 }
 
-/// The points in the traces of a command that nothing went wrong with: files `PROGRAM.PID` in a folder.
-pub fn points(traces: &Path) -> Vec<Point> {
-    let mut all = BTreeMap::new();
+/// The points in the traces of a command that nothing went wrong with in a scene that is in `dir`: files
+/// `PROGRAM.PID`, of a thread `PROGRAM.PID.TID`, in a folder.
+pub fn points(traces: &Path, dir: &Path) -> Vec<Point> {
+    let mut all = BTreeSet::new();
     for entry in std::fs::read_dir(traces).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let program = name.split('.').next().unwrap();
         let text = String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
-        of_trace(program, &text, &mut all);
+        if program == "sh" || text.starts_with("execve(") {
+            of_trace(program, &text, &mut all);
+        } else {
+            of_thread(program, &text, &format!("{}/", dir.display()), &mut all);
+        }
     }
-    all.into_keys().collect()
+    all.into_iter().collect()
 }
 
-fn of_trace(program: &str, text: &str, all: &mut BTreeMap<Point, ()>) {
+/// What the first thread does.
+fn of_trace(program: &str, text: &str, all: &mut BTreeSet<Point>) {
+    let script = ["sh", "ltr-lock"].contains(&program);
     let mut seen: HashMap<&str, u64> = HashMap::new();
     // what happens before main is not ours; of a shell, all is
-    let mut started = !(program.starts_with("ltr-") && text.starts_with("execve("));
-    let mut wrote = false;
+    let mut started = program == "sh";
+    let (mut wrote, mut fresh) = (false, false);
     for line in text.lines() {
-        let Some((call, _)) = line.split_once('(') else { continue };
+        let Some((call, arguments)) = line.split_once('(') else { continue };
         let number = seen.entry(call).or_default();
         *number += 1;
         started |= line.starts_with("rt_sigaction(SIGPIPE");
+        fresh |= call == "execve";
         if !started || line.contains(".so") || line.contains("/etc/ld.so") || line.contains("/proc/") {
             continue;
         }
-        if call == "read" && ["sh", "ltr-lock"].contains(&program) {
-            // a shell takes a script that it cannot read on for one that has ended, and ends with 0
-            continue;
-        }
-        let (kill, errors) = faults(call, line);
-        let mut add = |fault| {
-            all.insert(Point { program: program.to_owned(), call: call.to_owned(), number: *number, fault }, ());
-        };
-        if kill {
-            add(Fault::Kill);
-            add(Fault::KillAll);
-            wrote = true;
-        }
-        for (at, error) in errors.iter().enumerate() {
-            add(Fault::Error((*error).to_owned()));
-            // a disk that is full, or gone, stays so for a while
-            if at == 0 && *number % 5 == 1 {
-                add(Fault::Errors((*error).to_owned()));
+        if script && call == "read" {
+            let of_file = arguments.contains("</");
+            let first = fresh;
+            fresh &= !of_file;
+            // a pipe is never refused; and where the system could not read the beginning of a script it would not
+            // have run a shell, which takes that for an empty one
+            if !of_file || (first && !arguments.contains("/ltr-sh-setup>")) {
+                continue;
             }
         }
+        let point =
+            Point { program: program.to_owned(), call: call.to_owned(), number: *number, fault: Fault::Kill, about: None };
+        wrote |= add(&point, line, all);
     }
     if wrote && program.starts_with("ltr-") {
         for number in [0, 1, 100, 511, 4095, 4096, 5000, 10_000, 20_000, 40_000, 70_000, 100_000, 131_072, 200_000, 299_999] {
-            all.insert(Point { program: program.to_owned(), call: "write".to_owned(), number, fault: Fault::Size }, ());
+            let (program, call) = (program.to_owned(), "write".to_owned());
+            all.insert(Point { program, call, number, fault: Fault::Size, about: None });
         }
     }
+}
+
+/// What another thread does with what is in the scene.
+fn of_thread(program: &str, text: &str, dir: &str, all: &mut BTreeSet<Point>) {
+    let mut seen: HashMap<(&str, &str), u64> = HashMap::new();
+    for line in text.lines() {
+        let Some((call, arguments)) = line.split_once('(') else { continue };
+        let arguments = arguments.rsplit_once(" = ").map_or(arguments, |(before, _)| before);
+        // descriptors as FD</path>, names as "/path"
+        let named = arguments.split(['<', '>', '"']).skip(1).step_by(2).filter_map(|word| word.strip_prefix(dir));
+        let mut about: Vec<&str> = named.filter(|path| !path.contains(['\'', ' ', '\\', '('])).collect();
+        about.dedup();
+        for path in &about {
+            *seen.entry((call, path)).or_default() += 1;
+        }
+        if let Some(path) = about.first() {
+            let (program, call, number) = (program.to_owned(), call.to_owned(), seen[&(call, *path)]);
+            add(&Point { program, call, number, fault: Fault::Kill, about: Some((*path).to_owned()) }, line, all);
+        }
+    }
+}
+
+/// All that a call may meet. Returns whether it changes something.
+fn add(point: &Point, line: &str, all: &mut BTreeSet<Point>) -> bool {
+    let (kill, errors) = faults(&point.call, line);
+    let mut add = |fault| all.insert(Point { fault, ..point.clone() });
+    if kill {
+        add(Fault::Kill);
+        add(Fault::KillAll);
+    }
+    for (at, error) in errors.iter().enumerate() {
+        add(Fault::Error((*error).to_owned()));
+        // a disk that is full, or gone, stays so for a while
+        if at == 0 && point.number % 5 == 1 {
+            add(Fault::Errors((*error).to_owned()));
+        }
+    }
+    kill
 }
 
 /// Of each fault of each kind of call of each program so many at most, the first and the last among them.
 pub fn sample(points: Vec<Point>, each: usize) -> Vec<Point> {
-    let mut groups: BTreeMap<(String, String, Fault), Vec<Point>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String, Fault, bool), Vec<Point>> = BTreeMap::new();
     for point in points {
-        groups.entry((point.program.clone(), point.call.clone(), point.fault.clone())).or_default().push(point);
+        let thread = point.about.is_some();
+        groups.entry((point.program.clone(), point.call.clone(), point.fault.clone(), thread)).or_default().push(point);
     }
     let spread = |group: Vec<Point>| {
         let count = group.len().min(each);
@@ -180,14 +232,14 @@ const FOUND: [(&str, &str, &str); 1] = [("ltr-fetch", "getdents64", "EIO")];
 /// Of each kind of call one point, by whatever program; of the two main commands, for each fault one.
 pub fn glimpse(scene: &str, points: Vec<Point>) -> Vec<Point> {
     let main = ["commit", "pull"].contains(&scene);
-    let mut groups: BTreeMap<(String, Option<Fault>), Vec<Point>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, Option<Fault>, bool), Vec<Point>> = BTreeMap::new();
     let mut chosen = Vec::new();
     for (program, call, fault) in FOUND.into_iter().filter(|_| scene == "pull") {
         let fault = Fault::Error(fault.to_owned());
         chosen.extend(points.iter().rfind(|p| p.program == program && p.call == call && p.fault == fault).cloned());
     }
     for point in points {
-        groups.entry((point.call.clone(), main.then(|| point.fault.clone()))).or_default().push(point);
+        groups.entry((point.call.clone(), main.then(|| point.fault.clone()), point.about.is_some())).or_default().push(point);
     }
     for (key, group) in groups {
         // always the same one, but not the first program of the alphabet for all

@@ -49,6 +49,7 @@ pub fn make(name: &str) -> Scene {
         "commit-paths" => (edited(&world), &["commit", "dir", "edit", "gone", "new"], false),
         "pull" => (behind(&world), &["pull", "src"], false),
         "pull-new" => (empty(&world), &["pull", "src"], false),
+        "pull-any" => (three(&world), &["pull"], false),
         "rm" => (purged(&world), &["rm", "-r", "keep", "dir"], true),
         "sync" => (apart(&world), &["sync", "src"], false),
         _ => panic!("no scene {name}"),
@@ -152,6 +153,23 @@ fn behind(world: &World) -> Vec<TestBox> {
     me.write_at("unc", "not committed in two", T + 150).write_at("mine", "not committed, and mine alone", T).rm("deleted");
     me.mark("/skipped", Want::Skip);
     vec![me, src]
+}
+
+/// Two boxes that have what the third is to get: both are looked for at the same time.
+fn three(world: &World) -> Vec<TestBox> {
+    let [src, me] = start(world);
+    let index = world.index("other");
+    sync(&src.index, &index);
+    let other = world.new_box(&index, "other", "complete");
+    other.write_at("theirs/a", "of the third", T);
+    edit(&src);
+    for b in [&src, &other] {
+        b.commit();
+    }
+    sync(&other.index, &src.index);
+    sync(&src.index, &me.index);
+    me.write_at("mine", "not committed, and mine alone", T);
+    vec![me, src, other]
 }
 
 fn empty(world: &World) -> Vec<TestBox> {

@@ -82,7 +82,7 @@ fn run(scene: &Scene, point: Option<&Point>, traces: bool) -> Ran {
                 &format!("exec strace -qq {} '{}/{program}'.$$ {real} \"$@\"", follow(&program), log.display()),
             );
         }
-        line = format!("exec strace -qq -o '{}/sh.0' {}", log.display(), quoted());
+        line = format!("exec strace -qq {} '{}/sh.0' {}", follow("sh"), log.display(), quoted());
     }
     if let Some(point) = point {
         let log = format!("'{}/fault'.$$", log.display());
@@ -90,7 +90,7 @@ fn run(scene: &Scene, point: Option<&Point>, traces: bool) -> Ran {
             "sh" => (quoted(), ""),
             program => (binaries().join(program).display().to_string(), " \"$@\""),
         };
-        let runner = point.runner(&log);
+        let runner = point.runner(&log, dir);
         let met = format!("'{}'", dir.join("met").display());
         // a script runs some programs several times: to one of them it happens
         let once = format!("test ! -e {met} || exec {real}{args}\n");
@@ -172,7 +172,8 @@ fn reference(name: &str) -> (Wanted, Vec<Point>) {
     let traced = run(&scene, None, true);
     let wrong = is_as_wanted(&State::of(&scene.boxes, name == "sync"), &wanted.state);
     assert!(traced.status == ran.status && wrong.is_empty(), "{name}: traced {wrong:?}\n{}", traced.said);
-    (wanted, points(&scene.world.dir.path().join("log")))
+    let dir = scene.world.dir.path();
+    (wanted, points(&dir.join("log"), dir))
 }
 
 /// Tries one point; returns whether it was met, and what was wrong.
@@ -270,7 +271,12 @@ pub fn try_all(name: &str) {
         }
     });
     let (missed, failed) = (missed.into_inner().unwrap(), failed.into_inner().unwrap());
-    eprintln!("{name}: {} of {total} points tried, {} of them not met, {} failed", chosen.len(), missed.len(), failed.len());
+    let (tried, threads) = (chosen.len(), chosen.iter().filter(|p| p.about.is_some()).count());
+    eprintln!(
+        "{name}: {tried} of {total} points tried, {threads} in threads; {} were not met, {} failed",
+        missed.len(),
+        failed.len()
+    );
     assert!(missed.len() * 2 <= chosen.len(), "most points were not met: is the trace what runs? {missed:?}");
     let mut text = String::new();
     for (point, wrong) in &failed {

@@ -43,7 +43,8 @@ impl Run<'_> {
     fn recover_slot(&mut self, plan: &Plan, name: &str, slot: &SpacePath, noted: &HashMap<String, SpacePath>) -> Result<()> {
         let noted = noted.get(name.strip_suffix("-out").unwrap_or(name)).cloned();
         if name.starts_with("d-") {
-            // a later step may take it from here as well
+            // a later step may take it from here as well, or get it otherwise: then this is not needed any more
+            self.needed.extend(name.strip_prefix("d-").and_then(|hex| hex.parse::<Sha1>().ok()));
             if let Some(path) = noted {
                 self.came_from.insert(slot.clone(), path.clone());
                 let _ = self.put_back(slot, &path);

@@ -61,6 +61,18 @@ fn what_no_pull_will_ask_for_goes() {
 }
 
 #[test]
+fn what_was_set_aside_and_came_otherwise_is_no_conflict() {
+    // of two files that change names: one is there, and what was set aside for the other is here twice
+    let w = World::new();
+    w.write("here/one", "two");
+    staged(&w, &format!("d-{}", hex("one")), "one");
+    noted(&w, &[(&format!("d-{}", hex("one")), "/one")]);
+    staged(&w, &hex("one"), "one");
+    let ran = w.run(&[w.action("fetch", "/two", "one", json!({"from":[]}))]).well();
+    assert_eq!((w.files(), ran.report.notices.as_slice()), (vec!["one".to_owned(), "two".to_owned()], &[][..]));
+}
+
+#[test]
 fn a_copy_that_failed_is_not_left() {
     let w = World::new();
     w.write("there/a", "hello");
