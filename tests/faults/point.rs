@@ -48,6 +48,22 @@ impl fmt::Display for Point {
     }
 }
 
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "kill" => Self::Kill,
+            "kill-all" => Self::KillAll,
+            "short" => Self::Size,
+            name => match name.strip_suffix('+') {
+                Some(name) => Self::Errors(name.to_owned()),
+                None => Self::Error(name.to_owned()),
+            },
+        })
+    }
+}
+
 impl FromStr for Point {
     type Err = String;
 
@@ -57,15 +73,7 @@ impl FromStr for Point {
             [program, call, number, fault, path] => (program, call, number, fault, Some(path.to_owned())),
             _ => return Err(format!("not PROGRAM CALL NUMBER FAULT [PATH]: {text}")),
         };
-        let fault = match fault {
-            "kill" => Fault::Kill,
-            "kill-all" => Fault::KillAll,
-            "short" => Fault::Size,
-            name => match name.strip_suffix('+') {
-                Some(name) => Fault::Errors(name.to_owned()),
-                None => Fault::Error(name.to_owned()),
-            },
-        };
+        let fault = fault.parse()?;
         let number = number.parse().map_err(|_| text.to_owned())?;
         Ok(Self { program: program.to_owned(), call: call.to_owned(), number, fault, about })
     }
@@ -227,7 +235,7 @@ pub fn sample(points: Vec<Point>, each: usize) -> Vec<Point> {
 }
 
 /// Faults that once were too much, of the scene `pull`: they are always tried, at the last of these calls.
-const FOUND: [(&str, &str, &str); 1] = [("ltr-fetch", "getdents64", "EIO")];
+const FOUND: [(&str, &str, &str); 2] = [("ltr-fetch", "getdents64", "EIO"), ("ltr-fetch", "fstat", "EACCES+")];
 
 /// Of each kind of call one point, by whatever program; of the two main commands, for each fault one.
 pub fn glimpse(scene: &str, points: Vec<Point>) -> Vec<Point> {
@@ -235,7 +243,7 @@ pub fn glimpse(scene: &str, points: Vec<Point>) -> Vec<Point> {
     let mut groups: BTreeMap<(String, Option<Fault>, bool), Vec<Point>> = BTreeMap::new();
     let mut chosen = Vec::new();
     for (program, call, fault) in FOUND.into_iter().filter(|_| scene == "pull") {
-        let fault = Fault::Error(fault.to_owned());
+        let fault = fault.parse().unwrap();
         chosen.extend(points.iter().rfind(|p| p.program == program && p.call == call && p.fault == fault).cloned());
     }
     for point in points {

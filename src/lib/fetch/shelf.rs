@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::io::Errno;
 
 use crate::boxfs::{BoxRoot, Kind};
 use crate::hash::{BLOCK, Hasher, hash_path};
@@ -211,7 +212,7 @@ pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) 
     let mut refused = false;
     if action.ftype != Ftype::Symlink && stat.mode != action.mode {
         match chmod(root, path, action.mode) {
-            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => refused = true,
+            Err(e) if is_refusal(&e) => refused = true,
             done => done?,
         }
     }
@@ -221,10 +222,15 @@ pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) 
     Ok(refused)
 }
 
+/// Whether a mode was refused for good. `EACCES` is no such answer: a folder may not be looked into, which may change.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS))
+}
+
 fn chmod(root: &BoxRoot, path: &SpacePath, mode: Mode) -> io::Result<()> {
     #[cfg(test)]
     if super::tests::NO_CHMOD.get() {
-        return Err(io::ErrorKind::PermissionDenied.into());
+        return Err(Errno::PERM.into());
     }
     root.chmod(path, mode)
 }
