@@ -68,3 +68,43 @@ fn a_lock_that_cannot_be_had_is_not_tried_for_ever() {
         assert!(output.status.code() == Some(3) && said.contains("lock"), "{said}");
     }
 }
+
+#[test]
+fn a_script_that_cannot_be_read_whole_does_nothing_and_says_so() {
+    let dir = tempfile::tempdir_in(place()).unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let porcelain = Path::new(env!("CARGO_MANIFEST_DIR")).join("porcelain");
+    let scripts: Vec<String> =
+        fs::read_dir(&porcelain).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    fs::create_dir_all(at("libexec/ltr")).unwrap();
+    fs::create_dir_all(at("bin")).unwrap();
+    let script = |name: &str, text: &str| {
+        fs::write(at(name), text).unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for program in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin")).unwrap() {
+        let name = program.unwrap().file_name().into_string().unwrap();
+        script(&format!("bin/{}", name.trim_end_matches(".rs")), &format!("#!/bin/sh\n: >'{}'\n", at("ran").display()));
+    }
+    let whole = |name: &String| fs::read_to_string(porcelain.join(name)).unwrap();
+    scripts.iter().for_each(|name| script(&format!("libexec/ltr/{name}"), &whole(name)));
+    let mut tried = 0;
+    for name in &scripts {
+        let (text, setup) = (whole(name), name == "ltr-sh-setup");
+        let lines: Vec<&str> = text.lines().collect();
+        // before that line there is nothing that could tell; nor is there after the last
+        let first = if setup { 0 } else { 1 + lines.iter().position(|line| line.starts_with(". ")).unwrap() };
+        for end in first..lines.len() {
+            script(&format!("libexec/ltr/{name}"), &lines[..end].join("\n"));
+            let mut command = Command::new(at(&format!("libexec/ltr/{}", if setup { "ltr-status" } else { name })));
+            let path = format!("{}:/usr/bin:/bin", at("bin").display());
+            let output = command.args(["a", "b"]).current_dir(dir.path()).env("PATH", path).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let told = said.contains("cannot be read whole") || said.contains("all_read");
+            assert!(!output.status.success() && told && !at("ran").exists(), "{name}, {end} lines: {:?} {said}", output.status);
+            tried += 1;
+        }
+        script(&format!("libexec/ltr/{name}"), &text);
+    }
+    assert!(tried > 500, "{tried}");
+}

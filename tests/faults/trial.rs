@@ -183,7 +183,7 @@ fn attempt(name: &str, point: &Point, wanted: &Wanted) -> (bool, Vec<String>) {
     let ran = run(&scene, Some(point), false);
     let now = State::of(&scene.boxes, name == "sync");
     let mut wrong = after_fault(&before, &now, &wanted.state);
-    if ran.status == Some(0) && point.program != "sh" {
+    if ran.status == Some(0) {
         wrong.extend(is_as_wanted(&now, &wanted.state).into_iter().map(|w| format!("ended with 0, but {w}")));
     }
     if ran.said.contains("panicked") || ran.said.contains("(it hung)") {
