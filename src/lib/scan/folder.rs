@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
 /// Bytes of names that one getdents call may return.
@@ -35,21 +35,32 @@ pub(super) fn open(parent: impl AsFd, name: &CStr, access: Access) -> Result<Own
     openat(parent, name, access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// What lstat(2) says of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub(super) kind: FileType,
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    pub(super) mtime: (i64, u32),
+    pub(super) ctime: (i64, u32),
+    pub(super) ino: u64,
+    pub(super) device: u64,
+}
+
 /// What lstat(2) says of `name` in `parent`; of `parent` itself when `name` is empty. Mounts nothing.
-pub(super) fn look(parent: impl AsFd, name: &CStr) -> Result<Statx, Errno> {
+pub(super) fn look(parent: impl AsFd, name: &CStr) -> Result<Look, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
-    statx(parent, name, flags, wanted)
-}
-
-/// The device that a file is on.
-pub(super) fn device(stat: &Statx) -> u64 {
-    rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
-}
-
-/// The kind of a file.
-pub(super) fn kind(stat: &Statx) -> FileType {
-    FileType::from_raw_mode(stat.stx_mode.into())
+    let stat = statx(parent, name, flags, wanted)?;
+    Ok(Look {
+        kind: FileType::from_raw_mode(stat.stx_mode.into()),
+        mode: stat.stx_mode.into(),
+        size: stat.stx_size,
+        mtime: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+        ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        ino: stat.stx_ino,
+        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+    })
 }
 
 /// The names in one folder, sorted by their bytes, and how far a walk has come in them.
@@ -111,9 +122,24 @@ impl Names {
         self.next <= self.each.len()
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// The name number `at`.
+    pub(super) fn get(&self, at: usize) -> Option<(&CStr, FileType)> {
+        let name = self.each.get(at)?;
+        Some((CStr::from_bytes_with_nul(&self.bytes[name.start..name.end]).ok()?, name.kind))
+    }
+
     /// The name that [`Names::advance`] went to, and the kind of file that it probably is.
     pub(super) fn current(&self) -> Option<(&CStr, FileType)> {
-        let name = self.each.get(self.next.checked_sub(1)?)?;
-        Some((CStr::from_bytes_with_nul(&self.bytes[name.start..name.end]).ok()?, name.kind))
+        self.get(self.at()?)
+    }
+
+    /// Which one that is.
+    pub(super) fn at(&self) -> Option<usize> {
+        self.next.checked_sub(1)
     }
 }

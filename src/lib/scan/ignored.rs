@@ -92,7 +92,7 @@ impl Rules {
 /// The text of the rules in `folder`; none where there is no such file. A folder, fifo or device of
 /// that name holds no rules.
 fn read(folder: impl AsFd) -> Result<Option<Vec<u8>>> {
-    match folder::look(&folder, NAME).map(|stat| folder::kind(&stat)) {
+    match folder::look(&folder, NAME).map(|look| look.kind) {
         Ok(FileType::RegularFile) => {}
         // as git has it: a link out of the box must not decide what is in it
         Ok(FileType::Symlink) => bail!("is a symlink"),

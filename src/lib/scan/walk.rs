@@ -1,14 +1,17 @@
 //! The walk itself: depth first, siblings sorted, on an explicit stack of open folders.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustix::fs::{FileType, Statx, readlinkat};
+use rustix::fs::{FileType, readlinkat};
 use rustix::io::Errno;
 
-use super::folder::{self, Access, Names};
+use super::ahead::{self, Ahead, Looks, Task};
+use super::folder::{self, Access, Look, Names};
 use super::ignored::{self, Rules};
 use super::{CARRIED_INDEX, COOKIE, Found, Item, STAGING, Tracked, Why};
 use crate::boxfs::is_own_name;
@@ -42,14 +45,30 @@ pub fn walk(
 ) -> Result<()> {
     let root_fd = folder::open_root(root)?;
     let named = || root.display().to_string();
-    let device = folder::device(&folder::look(&root_fd, c"").with_context(named)?);
+    let device = folder::look(&root_fd, c"").with_context(named)?.device;
     let starts = outermost(starts);
     let reach = if starts.is_empty() { Reach::Within } else { Reach::Above };
-    let mut eye = Eye { device, starts, rules: Rules::default(), tracked, sink };
+    let ahead = Ahead::new(device);
+    let mut eye = Eye { device, starts, rules: Rules::default(), ahead: &ahead, tracked, sink };
     let fd = folder::open(&root_fd, c".", reach.access()).with_context(named)?;
     let frame = eye.frame(SpacePath::root(), fd, reach, false).with_context(named)?;
     let frame = eye.with_rules(frame);
-    Walk { root: root_fd, frames: vec![frame], eye }.run()
+    let mut walk = Walk { root: root_fd, frames: Vec::new(), eye };
+    std::thread::scope(|scope| {
+        let _closing = Closing(&ahead);
+        ahead.start(scope);
+        walk.enter(frame);
+        walk.run()
+    })
+}
+
+/// Lets the threads end however the walk does.
+struct Closing<'a>(&'a Ahead);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The starts in path order without those below another; none for "everything".
@@ -84,8 +103,13 @@ impl Reach {
 struct Frame {
     path: SpacePath,
     /// None while it is closed for the sake of [`OPEN_MAX`].
-    fd: Option<OwnedFd>,
+    fd: Option<Arc<OwnedFd>>,
     names: Names,
+    /// What was seen of the first of the names.
+    looks: Looks,
+    /// Subfolders that are in line to be read, and the first name that was not considered for it.
+    tasks: VecDeque<Arc<Task>>,
+    considered: usize,
     reach: Reach,
     /// It matches an ignore rule, and so does all below it.
     ignored: bool,
@@ -93,6 +117,23 @@ struct Frame {
     has_rules: bool,
     /// Why its `.ltrignore` does not apply: told where that file comes in path order.
     rules_error: Option<String>,
+}
+
+impl Frame {
+    fn new(path: SpacePath, fd: OwnedFd, names: Names, reach: Reach) -> Self {
+        let (looks, tasks) = (Looks::new(), VecDeque::new());
+        let fd = Some(Arc::new(fd));
+        Self { path, fd, names, looks, tasks, considered: 0, reach, ignored: false, has_rules: false, rules_error: None }
+    }
+
+    /// The task of the subfolder that is the name number `at`, if it is in line; those before it were not
+    /// used.
+    fn task(&mut self, at: usize, ahead: &Ahead) -> Option<Arc<Task>> {
+        while self.tasks.front().is_some_and(|task| task.at < at) {
+            self.tasks.pop_front().into_iter().for_each(|task| drop(ahead.take(&task)));
+        }
+        self.tasks.pop_front_if(|task| task.at == at)
+    }
 }
 
 /// The stack of folders, and what looks at the names in them.
@@ -103,7 +144,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(mut self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
         while let Some(frame) = self.frames.last_mut() {
             if !frame.names.advance() {
                 self.leave();
@@ -121,9 +162,13 @@ impl Walk<'_> {
     /// Looks at the current name of the innermost folder.
     fn step(&mut self) -> Result<()> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let task = frame.names.at().and_then(|at| frame.task(at, self.eye.ahead));
+        if task.is_some() {
+            self.eye.queue(frame);
+        }
         let (Some(fd), Some((name, hint))) = (&frame.fd, frame.names.current()) else { return Ok(()) };
         let is_rules = name == ignored::NAME;
-        let inner = self.eye.meet(frame, fd, name, hint)?;
+        let inner = self.eye.meet(frame, fd, name, hint, task.as_deref())?;
         if is_rules && let Some(error) = frame.rules_error.take() {
             self.eye.fail(frame.path.join(name.to_bytes())?, error)?;
         }
@@ -133,15 +178,20 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn enter(&mut self, frame: Frame) {
+    fn enter(&mut self, mut frame: Frame) {
+        self.eye.ahead.enter();
+        self.eye.queue(&mut frame);
         self.frames.push(frame);
         if let Some(at) = self.frames.len().checked_sub(OPEN_MAX + 1) {
+            self.eye.ahead.forget(at, self.frames[at].tasks.drain(..));
             self.frames[at].fd = None;
         }
     }
 
     fn leave(&mut self) {
-        if self.frames.pop().is_some_and(|frame| frame.has_rules) {
+        let Some(frame) = self.frames.pop() else { return };
+        self.eye.ahead.leave(frame.tasks);
+        if frame.has_rules {
             self.eye.rules.pop();
         }
     }
@@ -154,15 +204,15 @@ impl Walk<'_> {
         for at in 1..=last {
             let name = CString::new(self.frames[at].path.name()).map_err(|_| Errno::INVAL)?;
             let next = folder::open(&fd, &name, Access::Pass)?;
-            if folder::device(&folder::look(&next, c"")?) != self.eye.device {
+            if folder::look(&next, c"")?.device != self.eye.device {
                 return Err(Errno::XDEV);
             }
             if at > kept {
-                self.frames[at - 1].fd = Some(fd);
+                self.frames[at - 1].fd = Some(Arc::new(fd));
             }
             fd = next;
         }
-        self.frames[last].fd = Some(fd);
+        self.frames[last].fd = Some(Arc::new(fd));
         Ok(())
     }
 
@@ -180,6 +230,7 @@ struct Eye<'a> {
     device: u64,
     starts: Vec<SpacePath>,
     rules: Rules,
+    ahead: &'a Ahead,
     tracked: &'a mut dyn Tracked,
     sink: &'a mut dyn FnMut(Found) -> Result<()>,
 }
@@ -189,14 +240,48 @@ struct Sight<'a> {
     parent: &'a OwnedFd,
     name: &'a CStr,
     path: SpacePath,
-    stat: Statx,
+    look: Look,
     reach: Reach,
     ignored: bool,
+    /// It is a folder that was in line to be read.
+    task: Option<&'a Task>,
 }
 
 impl Eye<'_> {
+    /// Puts the next subfolders of the innermost folder in line.
+    fn queue(&mut self, frame: &mut Frame) {
+        let (Some(fd), false) = (&frame.fd, frame.ignored || frame.reach != Reach::Within) else { return };
+        let room = ahead::room(frame.tasks.len());
+        let mut tasks = Vec::new();
+        while tasks.len() < room
+            && let Some((name, kind)) = frame.names.get(frame.considered)
+        {
+            if kind == FileType::Directory && self.goes_into(frame, name) {
+                tasks.push(Task::new(frame.considered, name.to_owned(), fd));
+            }
+            frame.considered += 1;
+        }
+        if !tasks.is_empty() {
+            frame.tasks.extend(tasks.iter().cloned());
+            self.ahead.queue(tasks);
+        }
+    }
+
+    /// Whether the walk will probably go into the folder `name`.
+    fn goes_into(&mut self, frame: &Frame, name: &CStr) -> bool {
+        let own = is_own_name(name.to_bytes(), frame.path.is_root());
+        !own && frame.path.join(name.to_bytes()).is_ok_and(|path| !self.rules.ignore(&path, true))
+    }
+
     /// Tells what `name` in `folder` is; a folder to go down into is returned.
-    fn meet(&mut self, folder: &Frame, parent: &OwnedFd, name: &CStr, hint: FileType) -> Result<Option<Frame>> {
+    fn meet(
+        &mut self,
+        folder: &Frame,
+        parent: &OwnedFd,
+        name: &CStr,
+        hint: FileType,
+        task: Option<&Task>,
+    ) -> Result<Option<Frame>> {
         let own = is_own_name(name.to_bytes(), folder.path.is_root());
         if own && folder.path.is_root() && OWN.contains(&name.to_bytes()) {
             return Ok(None);
@@ -210,21 +295,22 @@ impl Eye<'_> {
             // somebody's, but no index takes it: that it is left out must not go unsaid
             return self.skip(path, Why::Own).map(|()| None);
         }
-        let seen = folder::look(parent, name);
-        let kind = seen.as_ref().map_or(hint, folder::kind);
+        let seen = folder.names.at().and_then(|at| folder.looks.get(at).copied());
+        let seen = seen.unwrap_or_else(|| folder::look(parent, name));
+        let kind = seen.as_ref().map_or(hint, |look| look.kind);
         let ignored = folder.ignored || self.rules.ignore(&path, kind == FileType::Directory);
         if ignored && reach == Reach::Within && !self.tracked.at_or_below(&path)? {
             return Ok(None);
         }
         match seen {
-            Ok(stat) => self.sort_out(Sight { parent, name, path, stat, reach, ignored }),
+            Ok(look) => self.sort_out(Sight { parent, name, path, look, reach, ignored, task }),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => self.fail(path, cause(error)).map(|()| None),
         }
     }
 
     fn sort_out(&mut self, sight: Sight<'_>) -> Result<Option<Frame>> {
-        let kind = folder::kind(&sight.stat);
+        let kind = sight.look.kind;
         if sight.reach == Reach::Above && kind != FileType::Directory {
             // below a symlink there may be files, which are then not this box's; below a file, there are none
             let link = kind == FileType::Symlink;
@@ -232,7 +318,7 @@ impl Eye<'_> {
         }
         match kind {
             FileType::Directory => return self.descend(sight),
-            FileType::RegularFile => self.tell(item(&sight.stat, sight.path, Ftype::File, None))?,
+            FileType::RegularFile => self.tell(item(&sight.look, sight.path, Ftype::File, None))?,
             FileType::Symlink => self.link(sight)?,
             FileType::Fifo => self.skip(sight.path, Why::Fifo)?,
             FileType::Socket => self.skip(sight.path, Why::Socket)?,
@@ -245,19 +331,23 @@ impl Eye<'_> {
     fn link(&mut self, sight: Sight<'_>) -> Result<()> {
         match readlinkat(sight.parent, sight.name, Vec::new()) {
             Ok(target) if target.is_empty() => self.fail(sight.path, "is a symlink without a target".into()),
-            Ok(target) => self.tell(item(&sight.stat, sight.path, Ftype::Symlink, Some(target.into_bytes()))),
+            Ok(target) => self.tell(item(&sight.look, sight.path, Ftype::Symlink, Some(target.into_bytes()))),
             Err(Errno::NOENT) => Ok(()),
             Err(error) => self.fail(sight.path, cause(error)),
         }
     }
 
     fn descend(&mut self, sight: Sight<'_>) -> Result<Option<Frame>> {
-        if folder::device(&sight.stat) != self.device {
+        if sight.look.device != self.device {
             return self.skip(sight.path, Why::Mount).map(|()| None);
+        }
+        if let Some(read) = sight.task.and_then(|task| self.ahead.take(task)) {
+            let frame = Frame { looks: read.looks, ..Frame::new(sight.path.clone(), read.fd, read.names, sight.reach) };
+            return self.go_in(&sight, Frame { ignored: sight.ignored, ..frame });
         }
         let opened = folder::open(sight.parent, sight.name, sight.reach.access());
         // opening may have mounted something (autofs), or something was mounted since the first look
-        let opened = opened.and_then(|fd| folder::look(&fd, c"").map(|stat| (fd, folder::device(&stat))));
+        let opened = opened.and_then(|fd| folder::look(&fd, c"").map(|look| (fd, look.device)));
         match opened {
             Ok((_, device)) if device != self.device => self.skip(sight.path, Why::Mount).map(|()| None),
             Ok((fd, _)) => match self.frame(sight.path.clone(), fd, sight.reach, sight.ignored) {
@@ -274,14 +364,14 @@ impl Eye<'_> {
             return self.skip(frame.path, Why::Box).map(|()| None);
         }
         if sight.reach == Reach::Within {
-            self.tell(item(&sight.stat, sight.path.clone(), Ftype::Dir, None))?;
+            self.tell(item(&sight.look, sight.path.clone(), Ftype::Dir, None))?;
         }
         Ok(Some(self.with_rules(frame)))
     }
 
     fn unreadable(&mut self, sight: &Sight<'_>, error: Errno) -> Result<Option<Frame>> {
         if sight.reach == Reach::Within {
-            self.tell(item(&sight.stat, sight.path.clone(), Ftype::Dir, None))?;
+            self.tell(item(&sight.look, sight.path.clone(), Ftype::Dir, None))?;
         }
         self.fail(sight.path.clone(), cause(error)).map(|()| None)
     }
@@ -289,7 +379,7 @@ impl Eye<'_> {
     /// An open folder with the names in it that matter, before its rules are read.
     fn frame(&self, path: SpacePath, fd: OwnedFd, reach: Reach, ignored: bool) -> Result<Frame, Errno> {
         let names = if reach == Reach::Within { Names::list(&fd)? } else { self.names_towards_starts(&path) };
-        Ok(Frame { path, fd: Some(fd), names, reach, ignored, has_rules: false, rules_error: None })
+        Ok(Frame { ignored, ..Frame::new(path, fd, names, reach) })
     }
 
     /// Reads the folder's `.ltrignore`. What lies in an ignored folder is ignored, whatever that says.
@@ -360,26 +450,26 @@ const OWN: [&[u8]; 3] = [COOKIE.as_bytes(), STAGING.as_bytes(), CARRIED_INDEX.as
 /// box for one's own is worse than to leave a folder out.
 fn holds_cookie(folder: impl AsFd, frame: &Frame) -> bool {
     let listed = frame.reach == Reach::Above || frame.names.contains(COOKIE_NAME);
-    listed && folder::look(folder, COOKIE_NAME).is_ok_and(|stat| folder::kind(&stat) != FileType::Directory)
+    listed && folder::look(folder, COOKIE_NAME).is_ok_and(|look| look.kind != FileType::Directory)
 }
 
-fn item(stat: &Statx, path: SpacePath, ftype: Ftype, target: Option<Vec<u8>>) -> Item {
+fn item(look: &Look, path: SpacePath, ftype: Ftype, target: Option<Vec<u8>>) -> Item {
     let (size, mode) = match ftype {
-        Ftype::File => (stat.stx_size, u32::from(stat.stx_mode)),
-        Ftype::Dir => (0, u32::from(stat.stx_mode)),
+        Ftype::File => (look.size, look.mode),
+        Ftype::Dir => (0, look.mode),
         Ftype::Symlink => (target.as_ref().map_or(0, Vec::len) as u64, 0o777),
     };
     Item {
         path,
         ftype,
         size,
-        mtime: stat.stx_mtime.tv_sec,
-        mtime_nsec: stat.stx_mtime.tv_nsec,
+        mtime: look.mtime.0,
+        mtime_nsec: look.mtime.1,
         mode: Mode::new(mode),
-        ino: stat.stx_ino,
-        dev: folder::device(stat),
-        ctime: stat.stx_ctime.tv_sec,
-        ctime_nsec: stat.stx_ctime.tv_nsec,
+        ino: look.ino,
+        dev: look.device,
+        ctime: look.ctime.0,
+        ctime_nsec: look.ctime.1,
         target,
     }
 }
