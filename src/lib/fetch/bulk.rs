@@ -206,9 +206,18 @@ impl<R: Read> Bringing<'_, '_, R> {
             self.came = true;
             let want = self.asked(&member)?;
             let expected = want.action.size;
-            let outcome = if !member.is_file || member.size != expected { self.changed(&want) } else { self.take(&want)? };
+            let taken = if !member.is_file || member.size != expected { Ok(self.changed(&want)) } else { self.take(&want) };
+            let outcome = match taken {
+                Ok(outcome) => outcome,
+                Err(e) => {
+                    // what was cut off in the middle is to be asked for like what comes after it
+                    self.movers.settle(self.id, want, Outcome::Again);
+                    return Err(e);
+                }
+            };
             if matches!(outcome, Outcome::Arrived(_)) {
-                self.arrived.push((want.ticket, want.at(self.id).map_or(0, |(number, _)| number)));
+                let number = want.at(self.id).map_or(0, |(number, _)| number);
+                self.arrived.push((want.answered(), number));
                 self.bytes += expected;
             } else {
                 self.movers.settle(self.id, want, outcome);

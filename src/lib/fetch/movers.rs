@@ -45,6 +45,22 @@ pub(super) struct Want {
     pub(super) kind: Kind,
     /// The boxes that may have it: the number in the action, and which one it is here.
     candidates: Vec<Candidate>,
+    owed: Owed,
+}
+
+/// An answer that the run waits for: whatever becomes of a want, it gets one.
+struct Owed {
+    ticket: usize,
+    events: Option<Sender<Event>>,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(events) = self.events.take() {
+            // when nobody listens any more the run has ended
+            let _ = events.send(Event::NotHad { ticket: self.ticket });
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +71,12 @@ struct Candidate {
 }
 
 impl Want {
+    /// It is answered otherwise; returns its ticket.
+    pub(super) fn answered(mut self) -> usize {
+        self.owed.events = None;
+        self.ticket
+    }
+
     /// How the box of number `source` calls the file, and the number of that in the action.
     pub(super) fn at(&self, source: usize) -> Option<(usize, &SpacePath)> {
         let candidate = self.candidates.iter().find(|c| c.source == source)?;
@@ -183,11 +205,9 @@ impl<'a> Movers<'a> {
             candidates.push(Candidate { number: *number, source, tried: false });
         }
         let kind = kind_of(action, &candidates);
-        let want = Want { ticket, action: Arc::clone(action), place, kind, candidates };
-        let answered = line.alive(&want).next().is_none();
-        if answered {
-            self.tell(Event::NotHad { ticket });
-        } else {
+        let owed = Owed { ticket, events: Some(self.events.clone()) };
+        let want = Want { ticket, action: Arc::clone(action), place, kind, candidates, owed };
+        if line.alive(&want).next().is_some() {
             line.wants.push_back(want);
         }
         drop(line);
@@ -279,8 +299,8 @@ impl<'a> Movers<'a> {
     pub(super) fn settle(&self, id: usize, mut want: Want, outcome: Outcome) {
         let number = want.at(id).map_or(0, |(number, _)| number);
         match outcome {
-            Outcome::Arrived(via) => return self.tell(Event::Arrived { ticket: want.ticket, number, via }),
-            Outcome::Failed(error) => return self.tell(Event::Failed { ticket: want.ticket, error }),
+            Outcome::Arrived(via) => return self.tell(Event::Arrived { ticket: want.answered(), number, via }),
+            Outcome::Failed(error) => return self.tell(Event::Failed { ticket: want.answered(), error }),
             Outcome::NotHad => want.candidates.iter_mut().filter(|c| c.source == id).for_each(|c| c.tried = true),
             Outcome::Again => {}
         }
@@ -288,10 +308,8 @@ impl<'a> Movers<'a> {
         if line.alive(&want).next().is_some() && !line.closed {
             line.wants.push_front(want);
             drop(line);
-            return self.news.notify_all();
+            self.news.notify_all();
         }
-        drop(line);
-        self.tell(Event::NotHad { ticket: want.ticket });
     }
 
     /// Tells of what nobody can bring any more.
@@ -301,7 +319,7 @@ impl<'a> Movers<'a> {
         let (kept, lost): (VecDeque<_>, VecDeque<_>) = wants.into_iter().partition(|want| line.alive(want).next().is_some());
         line.wants = kept;
         drop(line);
-        lost.into_iter().for_each(|want| self.tell(Event::NotHad { ticket: want.ticket }));
+        drop(lost);
         self.news.notify_all();
     }
 }
@@ -314,4 +332,27 @@ fn kind_of(action: &Action, candidates: &[Candidate]) -> Kind {
     // rsync looks for the older version under the name that the file has over there
     let same_name = candidates.iter().all(|c| action.from.get(c.number).is_some_and(|from| from.path == action.path));
     if was_large && same_name { Kind::Changed } else { Kind::Large }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_want_is_answered_once_whatever_becomes_of_it() {
+        let (events, told) = std::sync::mpsc::channel();
+        let json = r#"{"type":"action","action":"fetch","box":"b","path":"/a","ftype":"file","size":1,"mtime":1,"mode":"0644",
+            "sha1":"a9993e364706816aba3e25717850c26c9cd0d89d","version":{"00000001":1},"from":[]}"#;
+        let action: Arc<Action> = Arc::new(serde_json::from_str(json).unwrap());
+        let want = |ticket| {
+            let owed = Owed { ticket, events: Some(events.clone()) };
+            let place = SpacePath::from_spelled("/x").unwrap();
+            Want { ticket, action: Arc::clone(&action), place, kind: Kind::Small, candidates: Vec::new(), owed }
+        };
+        drop(want(7));
+        assert_eq!(want(8).answered(), 8);
+        let left: Vec<usize> =
+            told.try_iter().map(|event| if let Event::NotHad { ticket } = event { ticket } else { 0 }).collect();
+        assert_eq!(left, [7]);
+    }
 }
