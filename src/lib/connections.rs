@@ -9,10 +9,11 @@ use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::ssh::words_of;
+use crate::ssh::{end_of, words_of};
 
 /// Name of the environment variable that tells a child the folder of the sockets.
 pub const CONNECTIONS: &str = "LTR_CONNECTIONS";
@@ -68,11 +69,19 @@ impl Connections {
         format!("-oControlPath={}/%C", self.folder.display().to_string().replace('%', "%%"))
     }
 
-    /// Opens the connection to `host`, known as `key`, the first time; `words` is ssh with its options.
+    /// Opens the connection to `host`, known as `key`, the first time; `words` is ssh with its options. It
+    /// is given up when it takes longer than `limit`.
     ///
     /// # Errors
     /// What ssh has to say.
-    pub(crate) fn open(&self, words: &[String], key: &str, host: &str, tell: impl Fn(&Command)) -> Result<()> {
+    pub(crate) fn open(
+        &self,
+        words: &[String],
+        key: &str,
+        host: &str,
+        limit: Option<Duration>,
+        tell: impl Fn(&Command),
+    ) -> Result<()> {
         if !self.usable() {
             return Ok(());
         }
@@ -87,12 +96,12 @@ impl Connections {
                 return Ok(());
             }
             ssh.extend(["-M", "-N", "-f", "--", host].map(str::to_owned));
-            self.start(&ssh, tell).map_err(|e| format!("{e:#}"))
+            self.start(&ssh, limit, tell).map_err(|e| format!("{e:#}"))
         });
         opened.clone().map_err(|words| anyhow!("{host}: {words}"))
     }
 
-    fn start(&self, ssh: &[String], tell: impl Fn(&Command)) -> Result<()> {
+    fn start(&self, ssh: &[String], limit: Option<Duration>, tell: impl Fn(&Command)) -> Result<()> {
         let mut command = Command::new("sh");
         match self.lock {
             // the master stays, and must not keep the box locked
@@ -106,7 +115,8 @@ impl Connections {
         // no pipe: some masters keep it open
         let mut said = tempfile::tempfile()?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?);
-        let status = command.status().with_context(|| format!("cannot run {}", ssh[0]))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", ssh[0]))?;
+        let status = end_of(&mut child, limit)?;
         if status.success() {
             return Ok(());
         }

@@ -9,21 +9,20 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::boxfs::{BoxRoot, STAGING, stat_of};
 use crate::exit::Exit;
 use crate::fetch::movers::LARGE;
-use crate::fetch::program;
+use crate::fetch::program::{self, Listening};
 use crate::fetch::tar::header;
 use crate::fetch::transfer::escaped;
 use crate::hash::sha1_of;
 use crate::record::{Action, Ftype, Sha1, Verb};
 use crate::report::{Report, Unit};
 use crate::space::Remote;
-use crate::ssh::{Session, Ssh, words_of};
+use crate::ssh::{Life, Patient, Session, Ssh, end_of, words_of};
 use crate::stream::{Line, Reader};
 use crate::sync::through;
 
@@ -74,6 +73,10 @@ impl Push<'_> {
         // the other side reads it whole before it says anything
         let fed = std::io::copy(&mut plan, &mut there).context("the connection was lost");
         drop(there);
+        if let Some(output) = &session.stdout {
+            // it looks at all that was sent
+            output.life().allow(total);
+        }
         let done = through::pass(session, output, report)?;
         fed?;
         Ok(done)
@@ -122,8 +125,12 @@ impl Push<'_> {
         let mut output = session.stdout.take().context("no pipe from ssh")?;
         // byte by byte: what comes after is somebody else's to read
         let (mut line, mut byte) = (Vec::new(), [0]);
-        while line.len() < 256 && output.read(&mut byte)? == 1 && byte[0] != b'\n' {
-            line.push(byte[0]);
+        loop {
+            match output.read(&mut byte) {
+                Ok(1) if byte[0] != b'\n' && line.len() < 256 => line.push(byte[0]),
+                Ok(_) => break,
+                Err(e) => return Err(session.explain(e.into(), 0).1),
+            }
         }
         if line != b"@ready" {
             return Err(session.explain(anyhow::anyhow!("cannot be pushed to"), 0).1);
@@ -226,7 +233,7 @@ impl Push<'_> {
             sftp.arg("-l").arg(limit.saturating_mul(8).to_string());
         }
         self.ssh.tell(&sftp);
-        program::run(sftp, || true).context("sftp")
+        program::run(sftp, self.ssh.limit(), || true).with_context(|| format!("{}: sftp", self.remote.host))
     }
 }
 
@@ -245,8 +252,8 @@ impl Progress {
 /// A tar over there that unpacks what is written here.
 struct Tar {
     child: Child,
-    words: Option<JoinHandle<Vec<u8>>>,
-    archive: BufWriter<ChildStdin>,
+    words: Option<Listening>,
+    archive: BufWriter<Patient<ChildStdin>>,
 }
 
 impl Tar {
@@ -256,7 +263,8 @@ impl Tar {
         let mut child =
             tar.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run ssh")?;
         let words = program::listen(&mut child);
-        let archive = BufWriter::with_capacity(1 << 17, child.stdin.take().context("no pipe to ssh")?);
+        let pipe = Patient::input(child.stdin.take().context("no pipe to ssh")?, &Life::new(push.ssh.limit()))?;
+        let archive = BufWriter::with_capacity(1 << 17, pipe);
         Ok(Self { child, words, archive })
     }
 
@@ -271,7 +279,7 @@ impl Tar {
         // the end of its input
         let (archive, _) = self.archive.into_parts();
         drop(archive);
-        let status = self.child.wait()?;
+        let status = end_of(&mut self.child, push.ssh.limit()).with_context(|| format!("{}: tar", push.remote.host))?;
         let said = program::heard(self.words);
         let said = String::from_utf8_lossy(&said);
         ensure!(status.success(), "{}: tar failed there: {}", push.remote.host, said.lines().next().unwrap_or("no word"));

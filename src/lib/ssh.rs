@@ -3,8 +3,10 @@
 //! A host is never an option (`--` stands before it, and [`Remote`] refuses a leading `-`), and a word
 //! is never more than one word of the shell there. What goes wrong is told apart by ssh's exit status:
 //! 255 is ssh's own, and 127 is a shell that found no such program. What ssh or that program says
-//! besides is handed to who asked, line by line, before anything is concluded from its end.
+//! besides is handed to who asked, line by line, before anything is concluded from its end. What says
+//! nothing at all is given up after a while.
 
+mod patience;
 mod words;
 
 use std::ffi::OsString;
@@ -16,6 +18,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
+pub(crate) use self::patience::{Life, end_of, is_silence, silence};
+pub use self::patience::{Patient, SILENCE};
 pub use self::words::Heard;
 pub(crate) use self::words::Words;
 use crate::connections::Connections;
@@ -36,6 +40,8 @@ pub struct Ssh {
     told: Option<fn(&str)>,
     /// Gets what ssh, and what it runs, has to say.
     heard: Heard,
+    /// How long the other side may say nothing; none: for ever.
+    limit: Option<Duration>,
 }
 
 impl Ssh {
@@ -47,7 +53,7 @@ impl Ssh {
     pub fn new(program: &str, batch: bool) -> Result<Self> {
         let words = shlex::split(program).filter(|words| !words.is_empty());
         let program = words.with_context(|| format!("not a command line: {program}"))?;
-        Ok(Self { program, batch, connections: None, told: None, heard: |_| {} })
+        Ok(Self { program, batch, connections: None, told: None, heard: |_| {}, limit: Some(SILENCE) })
     }
 
     /// The same, with one connection to each machine that all commands share.
@@ -62,6 +68,17 @@ impl Ssh {
     pub fn telling(mut self, told: Option<fn(&str)>) -> Self {
         self.told = told;
         self
+    }
+
+    /// The same, where the other side may say nothing for so long; none: for ever.
+    #[must_use]
+    pub fn patient(self, limit: Option<Duration>) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How long the other side may say nothing.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit
     }
 
     /// Tells a command that is about to be run.
@@ -82,7 +99,9 @@ impl Ssh {
         let mut words = self.program.clone();
         words.extend(self.own_options(remote));
         let host = bare(remote);
-        connections.open(&words, &format!("{host} {:?}", remote.port), &host, |command| self.tell(command))
+        // a person may take his time with a password
+        let limit = self.limit.filter(|_| self.batch);
+        connections.open(&words, &format!("{host} {:?}", remote.port), &host, limit, |command| self.tell(command))
     }
 
     /// Whether the shared connection is certainly there: then a program that ended without a word ended
@@ -163,9 +182,11 @@ impl Ssh {
         command.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
         command.stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {}", self.program[0]))?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let life = Life::new(self.limit);
+        let stdin = child.stdin.take().map(|stdin| Patient::input(stdin, &life)).transpose()?;
+        let stdout = child.stdout.take().map(|stdout| Patient::output(stdout, &life));
         let words = Words::of(&mut child, &remote.host, self.heard);
-        Ok(Session { child, words, host: remote.host.clone(), program, stdin, stdout })
+        Ok(Session { child, words, host: remote.host.clone(), program, limit: self.limit, stdin, stdout })
     }
 
     /// What `words` write on `remote`'s machine, which is `limit` bytes at most.
@@ -214,10 +235,11 @@ pub struct Session {
     words: Words,
     host: String,
     program: String,
+    limit: Option<Duration>,
     /// Its input; until it is taken.
-    pub stdin: Option<ChildStdin>,
+    pub stdin: Option<Patient<ChildStdin>>,
     /// Its output; until it is taken.
-    pub stdout: Option<ChildStdout>,
+    pub stdout: Option<Patient<ChildStdout>>,
 }
 
 impl Session {
@@ -240,7 +262,7 @@ impl Session {
     /// It did nothing, or was not heard of any more.
     pub fn finish(mut self) -> Result<Exit> {
         self.stdin = None;
-        let status = self.child.wait().with_context(|| self.host.clone())?;
+        let status = end_of(&mut self.child, self.limit).with_context(|| format!("{}: {}", self.host, self.program))?;
         self.words.wait();
         match status.code() {
             Some(0) => Ok(Exit::Done),
@@ -254,6 +276,9 @@ impl Session {
     /// returns its exit status, where it is ltr's own, and the error as a person should read it.
     pub fn explain(mut self, error: Error, lines: u64) -> (Option<i32>, Error) {
         (self.stdin, self.stdout) = (None, None);
+        if is_silence(&error) {
+            return (None, error.context(format!("{}: {}", self.host, self.program)));
+        }
         let code = self.settle().and_then(|status| status.code());
         let host = &self.host;
         let foreign = lines == 1 && error.chain().any(|cause| cause.is::<serde_json::Error>());

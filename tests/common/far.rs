@@ -5,7 +5,7 @@
 #![allow(missing_docs, reason = "helpers of tests")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -27,8 +27,24 @@ pub struct Far {
     pub sshd: Sshd,
     /// In place of ssh.
     pub ssh: String,
+    /// What commands here find in their environment besides.
+    pub env: Vec<(&'static str, String)>,
     /// For sockets, whose paths are short.
     runtime: tempfile::TempDir,
+}
+
+/// Tries cases side by side: what each waits for is another machine.
+pub fn each<T: Sync>(cases: &[T], try_one: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..cases.len().min(8) {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    try_one(case);
+                }
+            });
+        }
+    });
 }
 
 /// What a command said.
@@ -45,9 +61,15 @@ fn binaries() -> PathBuf {
 impl Far {
     /// `None` where no sshd is installed.
     pub fn new(kit: Kit) -> Option<Self> {
+        Self::with(kit, |_| String::new())
+    }
+
+    /// The same with more lines in sshd's configuration; `lines` is given the folder of [`Far::wrap`].
+    pub fn with(kit: Kit, lines: impl Fn(&Path) -> String) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let bin = dir.path().join("bin");
+        let [bin, first] = ["bin", "first"].map(|name| dir.path().join(name));
         fs::create_dir(&bin).unwrap();
+        fs::create_dir(&first).unwrap();
         // bash and env: for what a login shell may do before it runs a command
         for name in
             ["sh", "bash", "env", "cat", "tail"].into_iter().chain(kit.rsync.then_some("rsync")).chain(kit.tar.then_some("tar"))
@@ -61,14 +83,15 @@ impl Far {
         if kit.ltr {
             path = format!("{}:{path}", binaries().display());
         }
-        let lines = if kit.sftp { "Subsystem sftp internal-sftp" } else { "" };
-        let Some(sshd) = Sshd::start_with(&path, lines) else {
+        path = format!("{}:{path}", first.display());
+        let sftp = if kit.sftp { "Subsystem sftp internal-sftp\n" } else { "" };
+        let Some(sshd) = Sshd::start_with(&path, &format!("{sftp}{}", lines(&first))) else {
             eprintln!("no sshd is installed: not tested");
             return None;
         };
         let ssh = sshd.ssh();
         let runtime = tempfile::Builder::new().prefix("ltr-t.").tempdir_in("/tmp").unwrap();
-        let far = Self { dir, sshd, ssh, runtime };
+        let far = Self { dir, sshd, ssh, env: Vec::new(), runtime };
         fs::create_dir_all(far.at("i-there")).unwrap();
         far.set_up();
         Some(far)
@@ -105,7 +128,48 @@ impl Far {
         command.env("PATH", format!("{}:/usr/bin:/bin:{porcelain}", binaries().display()));
         command.env("HOME", self.dir.path()).env("LTR_SSH", &self.ssh).env("TMPDIR", self.dir.path());
         command.env("XDG_RUNTIME_DIR", self.runtime.path());
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
         command
+    }
+
+    /// Puts a shell script in the place of a program over there. In it, `it` runs the program itself, and
+    /// `hang` does not come back while the test runs. Whoever asks for its version is told.
+    pub fn wrap(&self, program: &str, script: &str) {
+        let real = [binaries(), "/usr/bin".into(), "/bin".into(), "/usr/lib/openssh".into()]
+            .map(|folder| folder.join(program))
+            .into_iter()
+            .find(|file| file.exists())
+            .unwrap();
+        let real = real.display();
+        let [stays, go] = ["bin", "go"].map(|name| self.dir.path().join(name).display().to_string());
+        let hang = format!("while test -e '{stays}' && ! test -e '{go}'; do sleep 0.1; done");
+        let text = format!(
+            "#!/bin/sh\nPATH=$PATH:/usr/bin:/bin\nit () {{ '{real}' \"$@\"; }}\nhang () {{ {hang}; }}\n\
+             case $1 in --version) it \"$@\"; exit;; esac\n{script}\n"
+        );
+        let file = self.dir.path().join("first").join(program);
+        // the old one may be running
+        let _ = fs::remove_file(&file);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Ends what hangs, and waits until it has let go of the box there.
+    pub fn let_go(&self) {
+        let go = self.dir.path().join("go");
+        fs::write(&go, "").unwrap();
+        let root = litter::boxfs::BoxRoot::open(&self.at("there")).unwrap();
+        let free = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            litter::lock::take(&root).is_ok()
+        });
+        assert!(free, "the box there stays locked");
+        fs::remove_file(go).unwrap();
+    }
+
+    /// The program itself is in its place again.
+    pub fn unwrap(&self, program: &str) {
+        fs::remove_file(self.dir.path().join("first").join(program)).unwrap();
     }
 
     /// Runs a command of a shell, in the folder of everything.
@@ -144,6 +208,26 @@ impl Far {
         self.ltr("third", &["pull", "there"]).well();
         self.ltr("here", &["sync", "there"]).well();
         url
+    }
+
+    /// Each file that `here` has is one of those `there`, to the last byte.
+    #[track_caller]
+    pub fn is_whole(&self, what: &str) {
+        let there = self.tree("there");
+        for (name, bytes) in self.tree("here") {
+            let same = there.iter().any(|(other, text)| *other == name && *text == bytes);
+            assert!(same, "{what}: {} is not what it should be", String::from_utf8_lossy(&name));
+        }
+    }
+
+    /// The same command completes what was begun, and leaves nothing behind.
+    #[track_caller]
+    pub fn completes(&self, what: &str) {
+        let said = self.ltr("here", &["pull", "there"]);
+        assert_eq!(said.code, Some(0), "{what}: {}", said.err);
+        assert!(self.tree("here") == self.tree("there"), "{what}: {}", said.err);
+        assert!(!self.at("here/.ltr-tmp").exists(), "{what}: something is staged");
+        assert_eq!(self.ltr("here", &["status"]).well().out, "", "{what}");
     }
 
     /// The contents of the files of a box that are not ltr's.

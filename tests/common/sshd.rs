@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 /// A running sshd.
 pub struct Sshd {
     dir: tempfile::TempDir,
+    program: PathBuf,
     port: u16,
     child: std::cell::RefCell<Child>,
 }
@@ -40,7 +41,7 @@ impl Sshd {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut started = Self::serve(sshd, dir.path(), port, path, lines);
             if wait_for(port, &mut started) {
-                return Some(Self { dir, port, child: started.into() });
+                return Some(Self { dir, program: sshd.to_path_buf(), port, child: started.into() });
             }
             // somebody else took the port meanwhile
             let _ = started.kill();
@@ -85,10 +86,53 @@ impl Sshd {
         let _ = child.wait();
     }
 
+    /// Kills it, with all that it serves.
+    pub fn kill_all(&self) {
+        let mut doomed = vec![self.child.borrow().id()];
+        let mut at = 0;
+        while let Some(parent) = doomed.get(at).copied() {
+            doomed.extend(children(parent));
+            at += 1;
+        }
+        for pid in doomed {
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+            let _ = rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::KILL);
+        }
+        let _ = self.child.borrow_mut().wait();
+    }
+
+    /// Serves again, where it did before.
+    pub fn start_again(&self) {
+        let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
+        for _ in 0..250 {
+            let mut command = Command::new(&self.program);
+            command.args(["-D", "-e", "-f"]).arg(self.dir.path().join("sshd.conf"));
+            let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().unwrap()).spawn().unwrap();
+            if wait_for(self.port, &mut child) {
+                *self.child.borrow_mut() = child;
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        panic!("sshd does not start again");
+    }
+
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
+}
+
+/// The processes that `parent` started, by proc(5).
+fn children(parent: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after_name.split_whitespace().nth(1) == Some(&parent.to_string())
+    })
+    .collect()
 }
 
 fn wait_for(port: u16, child: &mut Child) -> bool {

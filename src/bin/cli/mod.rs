@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Error};
 use clap::{CommandFactory, Parser};
@@ -21,7 +22,7 @@ use litter::query::Scene;
 use litter::quote::JsonForTerminal;
 use litter::report::{Report, Unit};
 use litter::space::Space;
-use litter::ssh::Ssh;
+use litter::ssh::{SILENCE, Ssh};
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
 pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
@@ -190,7 +191,7 @@ pub fn places() -> Places {
     }
     places.ca_file = std::env::var_os("LTR_CA_FILE").filter(|file| !file.is_empty()).map(Into::into);
     let wait = std::env::var("LTR_WAIT").ok().and_then(|text| text.parse::<f64>().ok());
-    places.wait = wait.and_then(|s| std::time::Duration::try_from_secs_f64(s).ok()).unwrap_or(WAIT);
+    places.wait = wait.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or(WAIT);
     places.ask = Some(ask);
     places
 }
@@ -240,19 +241,28 @@ pub fn spool() -> io::Result<File> {
     tempfile::tempfile()
 }
 
-/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`, and
-/// `LTR_CONNECTIONS` the folder of the connections that all programs of a command share.
+/// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`,
+/// `LTR_CONNECTIONS` the folder of the connections that all programs of a command share, and
+/// `LTR_TIMEOUT` how many seconds the other side may say nothing.
 pub fn ssh() -> anyhow::Result<Ssh> {
     let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
     // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
     let ssh = Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())?;
-    let ssh = ssh.hearing(|line| eprintln!("{}", litter::quote::text_for_terminal(line)));
+    let ssh = ssh.patient(silence()?).hearing(|line| eprintln!("{}", litter::quote::text_for_terminal(line)));
     let verbose = std::env::var_os("LTR_VERBOSE").is_some_and(|value| !value.is_empty());
     let ssh = if verbose { verbosely(ssh) } else { ssh };
     Ok(match std::env::var_os(CONNECTIONS).filter(|folder| !folder.is_empty()) {
         Some(folder) => ssh.sharing(Arc::new(Connections::within(folder.into(), lock_above()))),
         None => ssh,
     })
+}
+
+/// How long the other side may say nothing; 0 is for ever, as with rsync.
+fn silence() -> anyhow::Result<Option<Duration>> {
+    let Some(text) = std::env::var("LTR_TIMEOUT").ok().filter(|text| !text.is_empty()) else { return Ok(Some(SILENCE)) };
+    let limit = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let limit = limit.with_context(|| format!("LTR_TIMEOUT is no number of seconds: {text}"))?;
+    Ok(Some(limit).filter(|limit| !limit.is_zero()))
 }
 
 /// The same, with each command shown before it is run.

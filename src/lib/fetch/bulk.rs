@@ -18,6 +18,7 @@ use super::program::{heard, listen};
 use super::ssh::{Elsewhere, Program};
 use super::tar::{Archive, Member};
 use crate::hash::sha1_of;
+use crate::ssh::{Life, Patient, is_silence};
 
 /// Files, and bytes, that may be on their way.
 const AHEAD: (usize, u64) = (1024, 16 << 20);
@@ -119,8 +120,9 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
     let mut tar = from.ssh.command(&from.remote, &words)?;
     let mut child = tar.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run ssh")?;
     let words = listen(&mut child);
-    let names = child.stdin.take().context("ssh has an input")?;
-    let archive = Archive::new(child.stdout.take().context("ssh has an output")?);
+    let life = Life::new(from.ssh.limit());
+    let names = Patient::input(child.stdin.take().context("ssh has an input")?, &life)?;
+    let archive = Archive::new(Patient::output(child.stdout.take().context("ssh has an output")?, &life));
     let mut bringing = Bringing { movers, id, from, ahead, archive, came: false, arrived: Vec::new(), bytes: 0 };
     let read = std::thread::scope(|scope| {
         std::thread::Builder::new().spawn_scoped(scope, || ask(movers, id, names, ahead)).context("cannot start a thread")?;
@@ -142,6 +144,10 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
             Ok(End::Done)
         }
         Ok(false) => Ok(End::Early),
+        Err(e) if is_silence(&e) => {
+            from.lose();
+            Ok(End::Badly(format!("tar: {e:#}")))
+        }
         Err(e) => {
             if status.is_none_or(|status| status.code() == Some(255)) && !from.ssh.is_connected(&from.remote) {
                 from.lose();
@@ -156,7 +162,7 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
 }
 
 /// Sends the names of what is asked for, and of more, as long as there is room for what comes.
-fn ask(movers: &Movers<'_>, id: usize, mut names: ChildStdin, ahead: &Ahead) {
+fn ask(movers: &Movers<'_>, id: usize, mut names: Patient<ChildStdin>, ahead: &Ahead) {
     let mut text = ahead.sent().wants.iter().flat_map(|want| name_of(want, id)).collect::<Vec<u8>>();
     while names.write_all(&text).is_ok() && ahead.wait() {
         let more = movers.more(id, NAMES, PATIENCE);

@@ -18,7 +18,7 @@ use crate::index::sqlite::now_ms;
 use crate::lock::{self, Lock};
 use crate::record::{Action, Source};
 use crate::report::Report;
-use crate::ssh::Session;
+use crate::ssh::{Patient, Session};
 use crate::stream::Tagged;
 
 /// The boxes that were asked, locked until this is dropped.
@@ -32,7 +32,7 @@ enum Holder {
         root: Arc<BoxRoot>,
         _lock: Lock,
     },
-    Remote(Verifier),
+    Remote(Box<Verifier>),
     /// Reached, and not to be had: locked, or without an ltr.
     Refused,
     OutOfReach,
@@ -50,8 +50,8 @@ pub(super) enum Held {
 /// An `ltr-verify` on another machine.
 struct Verifier {
     session: Option<Session>,
-    questions: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    questions: Option<Patient<ChildStdin>>,
+    answers: BufReader<Patient<ChildStdout>>,
 }
 
 impl Holders {
@@ -138,7 +138,7 @@ fn approach(sources: &Sources<'_>, source: &Source, report: &mut dyn Report) -> 
             let lock = lock::take(&root)?;
             Holder::Local { root, _lock: lock }
         }
-        Known::Remote(remote) => Holder::Remote(Verifier::start(&remote)?),
+        Known::Remote(remote) => Holder::Remote(Box::new(Verifier::start(&remote)?)),
     })
 }
 
@@ -152,6 +152,8 @@ impl Verifier {
 
     fn ask(&mut self, question: &Question) -> Result<bool> {
         let questions = self.questions.as_mut().context("does not answer")?;
+        // it is read to the end before there is an answer
+        self.answers.get_ref().life().allow(question.size);
         let mut line = serde_json::to_vec(&Tagged { kind: "verify", record: question })?;
         line.push(b'\n');
         questions.write_all(&line)?;

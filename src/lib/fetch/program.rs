@@ -1,19 +1,32 @@
 //! A program that moves files for us, watched while it works: what it says is kept within bounds, and
-//! it is ended when what comes is not what was asked for.
+//! it is ended when what comes is not what was asked for, or when nothing goes through it any more.
 
 use std::io::{self, Read};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::ssh::silence;
 
 /// What a program may say at most, in bytes; the rest is read and forgotten.
-const WORDS: u64 = 64 << 10;
+const WORDS: usize = 64 << 10;
 const LOOK: Duration = Duration::from_millis(2);
+/// How often it is looked whether anything goes through it.
+const WATCH: Duration = Duration::from_millis(100);
+/// How long the last words of a program that has ended are waited for: a process that it started, or an
+/// ssh that shares its connection, may keep its stderr open for as long as the other side likes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs `command` to its end, or until `go_on` says no. Its stdout is not kept.
-pub(crate) fn run(mut command: Command, mut go_on: impl FnMut() -> bool) -> io::Result<Output> {
+/// Runs `command` to its end, or until `go_on` says no. Its stdout is not kept. It is killed when it has
+/// read and written nothing for as long as `limit`.
+///
+/// # Errors
+/// It cannot be run, or was killed for its silence.
+pub(crate) fn run(mut command: Command, limit: Option<Duration>, mut go_on: impl FnMut() -> bool) -> io::Result<Output> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let words = listen(&mut child);
+    let (mut moved, mut seen, mut watched) = (Instant::now(), String::new(), Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Output { status, stdout: Vec::new(), stderr: heard(words) });
@@ -21,24 +34,83 @@ pub(crate) fn run(mut command: Command, mut go_on: impl FnMut() -> bool) -> io::
         if !go_on() {
             let _ = child.kill();
         }
+        if let Some(limit) = limit
+            && watched.elapsed() >= WATCH.min(limit)
+        {
+            watched = Instant::now();
+            let through = through(&child);
+            if through.is_none() || through.as_ref() != Some(&seen) {
+                (moved, seen) = (watched, through.unwrap_or_default());
+            } else if moved.elapsed() >= limit {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(silence(limit));
+            }
+        }
         std::thread::sleep(LOOK);
     }
 }
 
-/// Reads what a program says on stderr, so that it never waits for a reader.
-pub(crate) fn listen(child: &mut Child) -> Option<JoinHandle<Vec<u8>>> {
-    let mut stderr = child.stderr.take()?;
-    // where the system gives no thread nobody listens, which is no reason to fail
-    let listening = std::thread::Builder::new().spawn(move || {
-        let mut words = Vec::new();
-        let _ = (&mut stderr).take(WORDS).read_to_end(&mut words);
-        let _ = io::copy(&mut stderr, &mut io::sink());
-        words
-    });
-    listening.ok()
+/// The bytes that a program has read and written so far, as proc(5) counts them: of that of a program
+/// which waits for the other side, nothing changes. None where that is not told.
+fn through(child: &Child) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{}/io", child.id())).ok()?;
+    Some(text.lines().filter(|line| line.starts_with("rchar") || line.starts_with("wchar")).collect())
 }
 
-/// What was heard in the end.
-pub(crate) fn heard(words: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
-    words.and_then(|words| words.join().ok()).unwrap_or_default()
+/// What a program says on its stderr.
+pub(crate) struct Listening {
+    words: Arc<Mutex<Vec<u8>>>,
+    ended: Receiver<()>,
+}
+
+/// Reads what a program says on stderr, so that it never waits for a reader.
+pub(crate) fn listen(child: &mut Child) -> Option<Listening> {
+    let mut stderr = child.stderr.take()?;
+    let words = Arc::new(Mutex::new(Vec::new()));
+    let (sender, ended) = channel();
+    let shared = Arc::clone(&words);
+    // where the system gives no thread nobody listens, which is no reason to fail
+    let listening = std::thread::Builder::new().spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+            let mut words = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = WORDS.saturating_sub(words.len()).min(read);
+            words.extend_from_slice(&buffer[..room]);
+        }
+        drop(sender);
+    });
+    listening.ok().map(|_| Listening { words, ended })
+}
+
+/// What was heard of a program that has ended.
+pub(crate) fn heard(listening: Option<Listening>) -> Vec<u8> {
+    let Some(Listening { words, ended }) = listening else { return Vec::new() };
+    // nothing is ever sent: the sender goes when the thread ends
+    let _ = ended.recv_timeout(PATIENCE);
+    std::mem::take(&mut words.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_sh(script: &str, limit: Duration) -> io::Result<Output> {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", script]);
+        run(sh, Some(limit), || true)
+    }
+
+    #[test]
+    fn a_program_through_which_nothing_goes_is_killed_and_what_it_left_behind_is_not_waited_for() {
+        let begun = Instant::now();
+        let error = run_sh("echo word >&2; sleep 600 & exec sleep 600", Duration::from_millis(300)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let output = run_sh("echo word >&2; sleep 600 & exit 3", Duration::from_secs(60)).unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(3), &b"word\n"[..]));
+        assert!(begun.elapsed() < Duration::from_secs(500), "nothing waits for what goes on");
+        // a program that is slow and moves something is let be
+        let output = run_sh("for n in 1 2 3 4 5 6; do sleep 0.5; echo $n; done", Duration::from_secs(2)).unwrap();
+        assert!(output.status.success());
+    }
 }

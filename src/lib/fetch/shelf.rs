@@ -11,6 +11,7 @@ use crate::boxfs::{BoxRoot, Kind};
 use crate::hash::{BLOCK, Hasher, hash_path};
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Mode, Sha1};
+use crate::ssh::is_silence;
 
 /// The staging folder.
 #[derive(Clone)]
@@ -41,6 +42,13 @@ impl std::fmt::Display for SourceFailed {
 }
 
 impl std::error::Error for SourceFailed {}
+
+impl SourceFailed {
+    /// Whether it said nothing any more.
+    pub(super) fn is_silence(&self) -> bool {
+        is_silence(&self.0)
+    }
+}
 
 fn source_failed(cause: impl Into<anyhow::Error>) -> anyhow::Error {
     SourceFailed(cause.into()).into()

@@ -28,8 +28,6 @@ use crate::path::SpacePath;
 use crate::record::Sha1;
 use crate::ssh::words_of;
 
-/// Seconds without a byte after which rsync gives up.
-const TIMEOUT: &str = "--timeout=60";
 /// Longest line of an sftp batch, in bytes; sftp's own buffer has 2048.
 const LINE: usize = 2000;
 /// How often it is looked whether too much comes.
@@ -176,7 +174,8 @@ impl Transfer<'_, '_> {
         let folder = root.path().join(STAGING).join(name);
         let mut rsync = rsync(self.from, &folder, wants, root.path(), self.movers.limit)?;
         rsync.stdin(input);
-        let output = match program::run(rsync, go_on) {
+        // it has a limit of its own, and sits still while a child of it works
+        let output = match program::run(rsync, None, go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("rsync")?,
         };
@@ -305,7 +304,7 @@ impl Transfer<'_, '_> {
         }
         sftp.current_dir(self.movers.shelf.root().path().join(STAGING)).stdin(input);
         self.from.ssh.tell(&sftp);
-        let output = match program::run(sftp, go_on) {
+        let output = match program::run(sftp, self.from.ssh.limit(), go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("sftp")?,
         };
@@ -342,7 +341,9 @@ impl Transfer<'_, '_> {
             let Some((_, path)) = want.at(self.id) else { continue };
             let mut file = RemoteFile::new(self.from, path);
             let taken = self.movers.shelf.fill(&want.action, &want.place, &mut file);
-            if taken.is_err() && file.stop() {
+            if let Err(error) = &taken
+                && (file.stop() || error.downcast_ref().is_some_and(SourceFailed::is_silence))
+            {
                 self.from.lose();
             }
             let via = if file.opened { "ssh" } else { "scp" };
@@ -402,7 +403,7 @@ fn rsync(from: &Elsewhere, into: &Path, wants: &[Want], root: &Path, limit: Opti
     let folder = from.remote.path.trim_end_matches('/');
     let largest = wants.iter().map(|want| want.action.size).max().unwrap_or(0);
     rsync
-        .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace", TIMEOUT])
+        .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace"])
         // what has grown beyond all of them is not even begun
         .arg(format!("--max-size={}", largest.max(1)));
     if wants.first().is_some_and(|want| want.kind == movers::Kind::Changed) {
@@ -412,6 +413,10 @@ fn rsync(from: &Elsewhere, into: &Path, wants: &[Want], root: &Path, limit: Opti
     }
     if let Some(limit) = limit {
         rsync.arg(format!("--bwlimit={limit}"));
+    }
+    if let Some(silence) = from.ssh.limit() {
+        // in whole seconds, of which 0 would be none
+        rsync.arg(format!("--timeout={}", silence.as_secs_f64().ceil().max(1.0)));
     }
     rsync.arg("-e").arg(from.ssh.rsh(&from.remote)?).arg("--").arg(format!("{}:{folder}/", from.remote.bracketed())).arg(into);
     from.ssh.tell(&rsync);

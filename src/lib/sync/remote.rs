@@ -22,7 +22,7 @@ use crate::index::sqlite::Sqlite;
 use crate::record::{Document, Entry};
 use crate::report::{Report, Unit};
 use crate::space::{Remote, Space};
-use crate::ssh::{Session, Ssh};
+use crate::ssh::{Patient, Session, Ssh};
 use crate::stamp::parse_hex8;
 use crate::stream::{End, ErrorRecord, Line, Reader, Writer};
 
@@ -121,12 +121,12 @@ impl Peer<'_> {
     }
 }
 
-fn output_of(session: &mut Session) -> Result<Reader<BufReader<ChildStdout>>> {
+fn output_of(session: &mut Session) -> Result<Reader<BufReader<Patient<ChildStdout>>>> {
     let output = session.stdout.take().context("no pipe from ssh")?;
     Ok(Reader::new(BufReader::with_capacity(1 << 16, output)))
 }
 
-fn ready(reader: &mut Reader<BufReader<ChildStdout>>) -> Result<Ready> {
+fn ready(reader: &mut Reader<BufReader<Patient<ChildStdout>>>) -> Result<Ready> {
     match reader.next_line()? {
         Some(Line::Record { kind, json }) if kind == "ready" => Ok(serde_json::from_slice(json)?),
         _ => bail!("ltr-index-put there is not ready for a sync"),
@@ -175,7 +175,7 @@ fn send(
 type Answer = (End, Vec<ErrorRecord>);
 
 /// Reads to the trailer. Returns the number of lines too.
-fn rest(mut reader: Reader<BufReader<ChildStdout>>) -> (u64, Result<Answer>) {
+fn rest(mut reader: Reader<BufReader<Patient<ChildStdout>>>) -> (u64, Result<Answer>) {
     let mut failures = Vec::new();
     let result = loop {
         match reader.next_line() {

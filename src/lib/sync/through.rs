@@ -46,7 +46,20 @@ pub fn put_remote(
     let mut there = session.stdin.take().context("no pipe to ssh")?;
     // not joined: when the other side ends early, nobody waits for the rest of the input; and why it
     // ended is told by its own output and exit status, not by the pipe that broke
-    let feeder = std::thread::Builder::new().spawn(move || std::io::copy(&mut input, &mut there));
+    let feeder = std::thread::Builder::new().spawn(move || {
+        let mut block = vec![0; 1 << 16];
+        loop {
+            // it has nothing to say while there is nothing for it to read
+            there.life().is_ours(true);
+            let read = input.read(&mut block);
+            there.life().is_ours(false);
+            match read {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Ok(read @ 1..) if there.write_all(&block[..read]).is_ok() => {}
+                _ => break,
+            }
+        }
+    });
     feeder.context("cannot start a thread")?;
     pass(session, output, report)
 }
