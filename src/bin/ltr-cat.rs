@@ -30,7 +30,8 @@ fn main() -> ExitCode {
         let path = scene.resolve(&args.path)?;
         let root = scene.located.as_ref().map_or(PathBuf::from("."), |located| located.root.clone());
         let here = scene.here().zip(root.to_str()).map(|(name, root)| (name.to_owned(), root.to_owned()));
-        let reaching = Reaching::new(&cli::host(), &root, here.into_iter().collect(), litter::sync::sink::uuid(&scene.index)?);
+        let reaching = Reaching::new(&cli::host(), &root, here.into_iter().collect(), litter::sync::sink::uuid(&scene.index)?)
+            .with_replicas(&cli::places());
         let ssh = cli::ssh()?;
         Search { index: &scene.index, reaching, ssh: &ssh }.cat(args.box_name.as_deref(), &path, cli::spool()?, cli::raw_stdout())
     })

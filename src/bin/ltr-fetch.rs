@@ -76,6 +76,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         reserve: fields.and_then(|f| f.number("reserve")).unwrap_or(RESERVE),
         my_host: Some(&cli::host()),
         uuid: space.as_deref(),
+        places: Some(&cli::places()),
         ssh: &ssh,
         jobs: args.jobs.into(),
         limit: args.bwlimit,

@@ -54,7 +54,7 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
         None => Vec::new(),
     };
     let named = named.into_iter().map(|s| (s.box_name, s.url)).collect();
-    let reaching = Reaching::new(&cli::host(), &located.root, named, uuid(&index)?);
+    let reaching = Reaching::new(&cli::host(), &located.root, named, uuid(&index)?).with_replicas(&cli::places());
     let request = Request { box_name: located.box_name, under, from: args.from, reach: &|info| reaching.to(info) };
     plan(&index, &request, cli::stdout())
 }

@@ -38,7 +38,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let here = index.as_ref().zip(located.as_ref()).map(|(index, l)| (index, l.box_name.as_str()));
     let root = located.as_ref().map_or(cwd.as_path(), |l| l.root.as_path());
     let space = index.as_ref().map(uuid).transpose()?.flatten();
-    let reaching = Reaching::new(&cli::host(), root, Vec::new(), space);
+    let reaching = Reaching::new(&cli::host(), root, Vec::new(), space).with_replicas(&places);
     let search = Search { here, cwd: &cwd, reaching, ssh: cli::ssh()?, places: &places };
     if args.ping {
         return search.ping(&args.sources, cli::stdout(), report);

@@ -14,7 +14,7 @@ use crate::fetch::ssh::{Elsewhere, RemoteFile};
 use crate::index::sqlite::{BoxInfo, Sqlite};
 use crate::path::SpacePath;
 use crate::reach::far::check_box;
-use crate::reach::{Cost, Reaching, open_box};
+use crate::reach::{Cost, Reaching};
 use crate::record::{Entry, Ftype};
 use crate::space::Remote;
 use crate::ssh::Ssh;
@@ -69,7 +69,7 @@ impl Search<'_> {
         ensure!(entry.attrs.ftype == Ftype::File, "is no file there");
         match cost {
             Cost::SameDisk | Cost::Mounted => {
-                let root = open_box(url.as_ref(), &entry.box_name, self.reaching.uuid.as_deref())?;
+                let root = self.reaching.open(url.as_ref(), &entry.box_name)?;
                 let mut file = root.open_file(&entry.path)?;
                 take(entry, &mut file, spool)
             }

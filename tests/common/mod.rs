@@ -343,6 +343,7 @@ impl TestBox {
             reserve: 0,
             my_host: Some("here"),
             uuid: None,
+            places: None,
             ssh: &ssh,
             jobs: 2,
             limit: None,

@@ -41,6 +41,7 @@ use serde_json::{Map, json};
 
 use crate::boxfs::{BoxRoot, STAGING, Stat, shown};
 use crate::cookie::Cookie;
+use crate::couch::places::Places;
 use crate::exit::Exit;
 use crate::hash::is_racy;
 use crate::path::SpacePath;
@@ -83,6 +84,8 @@ pub struct Options<'a> {
     pub my_host: Option<&'a str>,
     /// The space of the box: one of the same name in another space is another box.
     pub uuid: Option<&'a str>,
+    /// Where replicas are, which tell the space of a box in a database.
+    pub places: Option<&'a Places>,
     /// Reaches other machines.
     pub ssh: &'a Ssh,
     /// How many of them are fetched from at once.

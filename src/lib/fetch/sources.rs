@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::Options;
 use super::ssh::Elsewhere;
 use crate::boxfs::BoxRoot;
+use crate::couch::places::Places;
 use crate::reach::{is_here, open_box};
 use crate::record::Source;
 use crate::space::{Remote, folder_of};
@@ -21,6 +22,7 @@ pub(super) struct Sources<'a> {
     own: String,
     my_host: Option<&'a str>,
     uuid: Option<&'a str>,
+    places: Option<&'a Places>,
     ssh: &'a Ssh,
     known: Mutex<HashMap<(String, String), Known>>,
 }
@@ -36,7 +38,8 @@ pub(super) enum Known {
 impl<'a> Sources<'a> {
     pub(super) fn new(own: &str, options: &Options<'a>) -> Self {
         let known = Mutex::default();
-        Self { own: own.to_owned(), my_host: options.my_host, uuid: options.uuid, ssh: options.ssh, known }
+        let (uuid, places) = (options.uuid, options.places);
+        Self { own: own.to_owned(), my_host: options.my_host, uuid, places, ssh: options.ssh, known }
     }
 
     /// Where a box is, without a word to another machine; `say` hears, once, when it is not to be had.
@@ -69,11 +72,11 @@ impl<'a> Sources<'a> {
             bail!("has no url");
         }
         if let Some(folder) = folder_of(&source.url) {
-            return open_box(&folder, &source.box_name, self.uuid).map(|root| Known::Local(Arc::new(root)));
+            return open_box(&folder, &source.box_name, self.uuid, self.places).map(|root| Known::Local(Arc::new(root)));
         }
         let remote = Remote::parse(&source.url)?.with_context(|| format!("not the url of a box: {}", source.url))?;
         if self.my_host.is_some_and(|host| is_here(&remote.host, host))
-            && let Ok(root) = open_box(Path::new(&remote.path), &source.box_name, self.uuid)
+            && let Ok(root) = open_box(Path::new(&remote.path), &source.box_name, self.uuid, self.places)
         {
             return Ok(Known::Local(Arc::new(root)));
         }
