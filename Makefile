@@ -25,7 +25,7 @@ sources := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 # of ltr itself; those of the programs are made from their options
 completion = $(if $(wildcard completions/$(1)),$(INSTALL) -m 644 completions/$(1) '$(2)')
 
-.PHONY: all help demo prepare lint test soak bench bench-pull install uninstall clean
+.PHONY: all help demo prepare lint test soak bench bench-pull bench-couch install uninstall clean
 
 all: $(built)/.built
 
@@ -43,6 +43,7 @@ help:
 	@echo 'make lint                  format, clippy, shellcheck, manual pages'
 	@echo 'make bench                 measure'
 	@echo 'make bench-pull            measure pulls over ssh'
+	@echo 'make bench-couch           measure spaces in CouchDB'
 	@echo 'make install [PREFIX=$(PREFIX)] [DESTDIR=]'
 	@echo 'make uninstall, make clean'
 
@@ -72,6 +73,9 @@ bench: all
 
 bench-pull: all
 	bench/pull
+
+bench-couch: all prepare
+	bench/couch
 
 install: all
 	$(INSTALL) -d '$(bindir)' '$(libexecdir)' '$(bashdir)' '$(zshdir)' '$(fishdir)'

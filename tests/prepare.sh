@@ -26,6 +26,8 @@ need man man-db
 need node nodejs
 need npm npm
 need curl curl
+need openssl openssl
+need script bsdutils
 
 if test -n "$packages"
 then

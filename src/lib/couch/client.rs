@@ -10,16 +10,18 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use base64::Engine as _;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use serde_json::{Map, Value};
-use ureq::http::{Method, Request, Response};
+use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::credentials;
 use super::places::Places;
-use super::url::{Database, Secret};
+use super::url::{Database, Secret, encode};
 
 /// Longest answer that is kept in memory whole: that of a `_bulk_docs` with the largest batch.
 const ANSWER_MAX: u64 = 64 << 20;
@@ -57,7 +59,7 @@ pub enum Kind {
     Denied,
     /// The body is too large (413), or something in it is refused (400).
     Unfit,
-    /// It is no CouchDB, or says what CouchDB does not say.
+    /// It is no CouchDB, says what CouchDB does not say, or cannot prove to be the machine that was meant.
     Foreign,
     /// Anything else that the server reports.
     Refused,
@@ -126,6 +128,17 @@ impl Client {
         })
     }
 
+    /// Another one with the same login, for a thread of its own.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self {
+            database: self.database.clone(),
+            agent: self.agent.clone(),
+            places: self.places.clone(),
+            login: self.login.clone(),
+        }
+    }
+
     /// The database, without the password.
     #[must_use]
     pub fn database(&self) -> &Database {
@@ -144,13 +157,30 @@ impl Client {
     /// # Errors
     /// A [`Trouble`].
     pub fn ask(&self, method: &Method, path: &str, body: Option<&[u8]>, patience: Patience) -> Result<Value> {
+        self.understood(&self.text(method, path, body, patience)?)
+    }
+
+    /// The same, as it comes.
+    ///
+    /// # Errors
+    /// A [`Trouble`].
+    pub fn text(&self, method: &Method, path: &str, body: Option<&[u8]>, patience: Patience) -> Result<Vec<u8>> {
         let answer = self.send(method, path, body, patience)?;
         let mut text = Vec::new();
         let read = answer.into_body().into_with_config().limit(ANSWER_MAX).reader().read_to_end(&mut text);
         read.map_err(|error| self.cut(&error))?;
-        serde_json::from_slice(&text).map_err(|error| match error.is_eof() {
-            true => self.trouble(Kind::Away, "the answer ends in the middle".to_owned()),
-            false => self.trouble(Kind::Foreign, "not a CouchDB: the answer is no JSON".to_owned()),
+        Ok(text)
+    }
+
+    /// What the text of an answer says.
+    ///
+    /// # Errors
+    /// A [`Trouble`]: it is cut short, or says something else.
+    pub fn understood<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T> {
+        serde_json::from_slice(text).map_err(|error| match error.classify() {
+            Category::Eof => self.trouble(Kind::Away, "the answer ends in the middle".to_owned()),
+            Category::Data => self.trouble(Kind::Foreign, "not the answer of a CouchDB".to_owned()),
+            _ => self.trouble(Kind::Foreign, "not a CouchDB: the answer is no JSON".to_owned()),
         })
     }
 
@@ -208,8 +238,7 @@ impl Client {
         };
         let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json");
         if let Some((user, password)) = &*self.login.borrow() {
-            let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.reveal()));
-            request = request.header("authorization", format!("Basic {text}"));
+            request = request.header("authorization", format!("Basic {}", in_base64(user, password)));
         }
         let (connect, answer, read) = match patience {
             Patience::Probe => (self.places.wait, self.places.wait, self.places.wait),
@@ -227,6 +256,8 @@ impl Client {
         }
         match body {
             Some(body) => run!(request.header("content-type", "application/json").body(body)?),
+            // without one, a request that could have a body would come in chunks
+            None if *method == Method::PUT => run!(request.body(&[][..])?),
             None => run!(request.body(())?),
         }
     }
@@ -243,6 +274,13 @@ impl Client {
     }
 
     fn away(&self, error: &ureq::Error) -> anyhow::Error {
+        // rustls wraps what it finds in an error of this kind
+        if let ureq::Error::Io(error) = error
+            && self.database.tls()
+            && error.kind() == std::io::ErrorKind::InvalidData
+        {
+            return self.trouble(Kind::Foreign, self.not_trusted(&error.to_string()));
+        }
         let cause = match error {
             ureq::Error::HostNotFound => "no such host".to_owned(),
             ureq::Error::Timeout(_) => "does not answer in time".to_owned(),
@@ -252,24 +290,49 @@ impl Client {
         self.trouble(Kind::Away, self.hush(&cause))
     }
 
-    /// Nothing that a library or a server says may have the password in it.
-    fn hush(&self, text: &str) -> String {
-        match &*self.login.borrow() {
-            Some((_, password)) if !password.reveal().is_empty() => text.replace(password.reveal(), "..."),
-            _ => text.to_owned(),
+    /// What another server says, which was told the password.
+    #[must_use]
+    pub fn hushed(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast::<Trouble>() {
+            Ok(trouble) => anyhow!(Trouble { cause: self.hush(&trouble.cause), ..trouble }),
+            Err(error) => error,
         }
     }
 
-    /// What an answer that is no success means.
+    fn not_trusted(&self, why: &str) -> String {
+        let hint = match &self.places.ca_file {
+            _ if !why.contains("UnknownIssuer") => String::new(),
+            None => "; LTR_CA_FILE names a file with the certificate of one's own authority".to_owned(),
+            Some(file) => format!("; neither the system nor LTR_CA_FILE={} vouches for it", file.display()),
+        };
+        format!("no encrypted connection ({why}){hint}")
+    }
+
+    /// Nothing that a library or a server says may have the password in it, however it is spelled.
+    #[must_use]
+    pub fn hush(&self, text: &str) -> String {
+        let Some((user, password)) = self.login() else { return text.to_owned() };
+        let plain = password.reveal();
+        let spellings = [plain.to_owned(), encode(plain), in_base64(&user, &password), in_json(plain)];
+        let hidden = |text: String, spelling: String| if spelling.is_empty() { text } else { text.replace(&spelling, "...") };
+        spellings.into_iter().fold(text.to_owned(), hidden)
+    }
+
     fn refused(&self, answer: Response<Body>) -> anyhow::Error {
         let status = answer.status();
         let target = answer.headers().get("location").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let mut text = Vec::new();
         let read = answer.into_body().into_with_config().limit(1 << 20).reader().read_to_end(&mut text);
-        let said: Map<String, Value> = serde_json::from_slice(&text).unwrap_or_default();
+        self.meaning(status, target.as_deref(), if read.is_ok() { &text } else { b"" })
+    }
+
+    /// What an answer means that is no success: its status, the address that it leads to, and its body.
+    #[must_use]
+    pub fn meaning(&self, status: StatusCode, target: Option<&str>, text: &[u8]) -> anyhow::Error {
+        let said: Map<String, Value> = serde_json::from_slice(text).unwrap_or_default();
         let part = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default();
         let (error, reason) = (part("error"), part("reason"));
-        let couch = read.is_ok() && !error.is_empty();
+        let couch = !error.is_empty();
         let told = self.hush(&format!("{error}: {reason}"));
         let (kind, cause) = match status.as_u16() {
             300..=399 => {
@@ -277,6 +340,8 @@ impl Client {
                 (Kind::Foreign, format!("not a CouchDB: it redirects{}", target.unwrap_or_default()))
             }
             401 | 403 => (Kind::Denied, format!("{} ({})", self.denied(status.as_u16()), told.trim_end_matches(": "))),
+            // a proxy says so in words of its own
+            413 if !couch => (Kind::Unfit, "too large for the server (413)".to_owned()),
             code if !couch && code < 500 => (Kind::Foreign, format!("not a CouchDB: it answers {status} in no JSON")),
             404 => (Kind::Missing, format!("{told} (ltr init makes a database)")),
             400 | 413 => (Kind::Unfit, told),
@@ -300,6 +365,17 @@ impl Client {
     }
 }
 
+/// A login as requests have it (RFC 7617).
+fn in_base64(user: &str, password: &Secret) -> String {
+    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.reveal()))
+}
+
+/// What is between the quotes of a JSON string.
+fn in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
 /// The system's certificates and one's own, where the connection is encrypted.
 fn tls(places: &Places, database: &Database) -> Result<TlsConfig> {
     let mut roots: Vec<Certificate<'static>> = Vec::new();
@@ -310,11 +386,13 @@ fn tls(places: &Places, database: &Database) -> Result<TlsConfig> {
         if let Some(file) = &places.ca_file {
             let named = || file.display().to_string();
             let text = std::fs::read(file).with_context(named)?;
+            let before = roots.len();
             for item in parse_pem(&text) {
                 if let PemItem::Certificate(cert) = item.with_context(named)? {
                     roots.push(cert);
                 }
             }
+            ensure!(roots.len() > before, "{}: no certificate in it (LTR_CA_FILE)", file.display());
         }
     }
     Ok(TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(roots))).build())

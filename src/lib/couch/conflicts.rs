@@ -15,6 +15,7 @@ use super::client::body;
 use super::link::Link;
 use super::pull::Conflict;
 use super::push::{Written, with_rev};
+use super::rows::leniently;
 use crate::index::Index;
 use crate::index::couch::Known;
 use crate::record::Document;
@@ -36,7 +37,7 @@ struct GotDocument {
 
 #[derive(Deserialize)]
 struct GotLeaf {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "leniently")]
     ok: Option<Map<String, Value>>,
 }
 
@@ -112,8 +113,8 @@ impl Link<'_> {
         }
         for wanted in wanted.chunks(LEAVES) {
             let text = body(&json!({ "docs": wanted }))?;
-            let answer = self.client.ask(&Method::POST, "_bulk_get", Some(&text), self.patience)?;
-            let Got { results } = serde_json::from_value(answer)?;
+            let answer = self.client.text(&Method::POST, "_bulk_get", Some(&text), self.patience)?;
+            let Got { results } = self.client.understood(&answer)?;
             for result in results {
                 for map in result.docs.into_iter().filter_map(|leaf| leaf.ok) {
                     let rev = map.get("_rev").and_then(Value::as_str).unwrap_or_default().to_owned();

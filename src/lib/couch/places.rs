@@ -29,8 +29,8 @@ pub struct Places {
     pub ask: Option<Ask>,
 }
 
-/// How long a command waits where nothing else is said.
-pub const WAIT: Duration = Duration::from_millis(500);
+/// How long a command waits where nothing else is said: with all that it does besides, half a second at most.
+pub const WAIT: Duration = Duration::from_millis(400);
 
 impl Places {
     /// Everything below the folder `home`, nobody to ask.

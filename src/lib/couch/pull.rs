@@ -4,17 +4,16 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use super::ahead::{self, Came, ROWS, since_of, size_of};
 use super::client::{Kind, body};
 use super::link::Link;
 use super::rows::{Row, read_rows};
-use super::url::encode;
 use crate::index::couch::Known;
 use crate::index::{Index, Origin, Outcome};
 use crate::record::Document;
 use crate::report::Unit;
 
-/// Rows that are asked for at once: with documents, and without.
-const ROWS: u64 = 5000;
+/// Rows that are asked for at once, without documents.
 const BARE_ROWS: u64 = 20_000;
 
 /// Documents in one transaction at most, and their bytes, roughly.
@@ -51,15 +50,17 @@ pub(super) struct Conflict {
 impl Link<'_> {
     /// Reads everything that changed.
     pub(super) fn pull(&mut self) -> Result<()> {
+        let rows = ahead::read(self.client, self.couch.since.clone(), self.patience)?;
+        let mut basket = Basket::default();
         loop {
-            let path = format!("_changes?include_docs=true&conflicts=true&limit={ROWS}{}", self.since()?);
-            let body = self.client.stream(&Method::GET, &path, None, self.patience)?;
-            let mut basket = Basket::default();
-            let client = self.client;
-            let tail = read_rows(client, body, &mut |row| self.take(row, &mut basket))?;
-            self.empty(basket)?;
-            if !self.go_on(tail.last_seq, tail.count < ROWS)? {
-                return Ok(());
+            match rows.recv().context("the thread that reads ended early")?? {
+                Came::Rows(rows) => rows.into_iter().try_for_each(|row| self.take(row, &mut basket))?,
+                Came::End(tail) => {
+                    self.empty(std::mem::take(&mut basket))?;
+                    if !self.go_on(tail.last_seq, tail.count < ROWS)? {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -67,7 +68,7 @@ impl Link<'_> {
     /// Reads what changed when most of it is what was just pushed: that is not read again.
     pub(super) fn pull_after_push(&mut self) -> Result<()> {
         loop {
-            let path = format!("_changes?style=all_docs&limit={BARE_ROWS}{}", self.since()?);
+            let path = format!("_changes?style=all_docs&limit={BARE_ROWS}{}", since_of(self.couch.since.as_deref())?);
             let body = self.client.stream(&Method::GET, &path, None, self.patience)?;
             let mut ids = Vec::new();
             let client = self.client;
@@ -86,15 +87,6 @@ impl Link<'_> {
                 return Ok(());
             }
         }
-    }
-
-    fn since(&self) -> Result<String> {
-        let Some(since) = &self.couch.since else { return Ok(String::new()) };
-        // opaque: a string goes as it is, anything else as JSON
-        Ok(match serde_json::from_str::<Value>(since)? {
-            Value::String(text) => format!("&since={}", encode(&text)),
-            other => format!("&since={}", encode(&other.to_string())),
-        })
     }
 
     /// Remembers how far the database was read. Returns whether there may be more.
@@ -117,7 +109,7 @@ impl Link<'_> {
             let client = self.client;
             read_rows(client, body, &mut |mut row| {
                 if row.id.is_none() {
-                    row.id = row.key.as_ref().and_then(Value::as_str).map(str::to_owned);
+                    row.id = row.key.take();
                     row.deleted = true;
                 }
                 self.take(row, &mut basket)
@@ -137,7 +129,7 @@ impl Link<'_> {
         let mut others = Vec::new();
         let mut document = None;
         if let Some(map) = row.doc.take().filter(|_| there) {
-            basket.bytes += map.iter().map(|(k, v)| k.len() + v.as_str().map_or(16, str::len)).sum::<usize>();
+            basket.bytes += size_of(&map);
             let listed = map.get("_conflicts").and_then(Value::as_array);
             others = listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
             document = self.read(&id, map)?;

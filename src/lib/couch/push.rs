@@ -7,15 +7,17 @@ use anyhow::Result;
 use serde::Deserialize;
 use ureq::http::Method;
 
-use super::client::{Kind, kind_of};
+use super::ahead::Post;
+use super::client::{Client, Kind, kind_of};
 use super::link::Link;
 use crate::index::Index;
 use crate::index::couch::Known;
 use crate::record::{Document, Entry};
 use crate::report::Unit;
+use crate::stamp::Stamp;
 
 /// Documents in one request at most, and their bytes.
-const BATCH: usize = 2000;
+const BATCH: usize = 5000;
 const BATCH_BYTES: usize = 4 << 20;
 
 /// How often what others wrote at the same time is read, merged and sent again.
@@ -35,34 +37,68 @@ pub(super) enum Written {
     Refused,
 }
 
-#[derive(Deserialize)]
-struct Told {
+/// What `_bulk_docs` says of one document.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub struct Told {
+    /// Its key.
     #[serde(default)]
-    id: String,
+    pub id: String,
+    /// Its revision, where it was written.
     #[serde(default)]
-    rev: Option<String>,
+    pub rev: Option<String>,
+    /// Why it was not, in a word and in many.
     #[serde(default)]
-    error: Option<String>,
+    pub error: Option<String>,
+    /// The many.
     #[serde(default)]
-    reason: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// What `_bulk_docs` says of each of the documents that were sent, in their order.
+///
+/// # Errors
+/// It is cut short or says something else, or not what became of one of them.
+pub fn told(client: &Client, sent: &[&str], answer: &[u8]) -> Result<Vec<Told>> {
+    let all: Vec<Told> = client.understood(answer)?;
+    let mut all: BTreeMap<String, Told> = all.into_iter().map(|told| (told.id.clone(), told)).collect();
+    let missing = || client.trouble(Kind::Foreign, "_bulk_docs does not say what became of a document".to_owned());
+    sent.iter().map(|id| all.remove(*id).ok_or_else(missing)).collect()
 }
 
 impl Link<'_> {
-    /// Sends everything that the database does not have.
+    /// Sends everything that the database does not have. While it takes one batch, the next is made ready.
     pub(super) fn push(&mut self) -> Result<()> {
+        let post = Post::begin(self.client, self.patience)?;
+        let (mut sent, mut after) = (None, self.couch.pushed);
         loop {
-            let page = self.index.page_after(self.couch.pushed, BATCH)?;
+            let page = self.index.page_after(after, BATCH)?;
             let Some(&(last, _)) = page.last() else { break };
+            after = last;
             let mut batch = Vec::new();
             for (_, document) in page {
                 let known = self.index.known(&self.couch, &document.id())?;
                 match known {
                     Some(known) if known.todo || known.stamp == Some(document.stamp()) => {}
-                    known => batch.push((document, known.and_then(|k| k.rev))),
+                    known => batch.push(Parcel::new(&document, known.and_then(|k| k.rev))?),
                 }
             }
-            self.send(batch)?;
+            if !batch.is_empty() && batch.iter().map(|parcel| parcel.text.len()).sum::<usize>() <= BATCH_BYTES {
+                post.give(bulk(&batch));
+                if let Some(before) = sent.replace((batch, last)) {
+                    self.arrived(before, post.answer())?;
+                }
+                continue;
+            }
+            // what was sent before has its place before
+            if let Some(before) = sent.take() {
+                self.arrived(before, post.answer())?;
+            }
+            let written = self.write_parcels(batch)?;
+            self.meet(written)?;
             self.index.set_known(&mut self.couch, &[], Some(last))?;
+        }
+        if let Some(before) = sent.take() {
+            self.arrived(before, post.answer())?;
         }
         for _ in 0..ROUNDS {
             if !self.send_todo()? {
@@ -99,47 +135,55 @@ impl Link<'_> {
         }
     }
 
+    /// What became of a batch, and of everything up to its number in the index.
+    fn arrived(&mut self, (batch, last): (Vec<Parcel>, u64), answer: Result<Vec<u8>>) -> Result<()> {
+        let mut done = Vec::new();
+        self.settle(batch, answer, &mut done)?;
+        self.meet(done)?;
+        self.index.set_known(&mut self.couch, &[], Some(last))
+    }
+
     /// Sends documents, and reads those again that somebody else has written.
     fn send(&mut self, batch: Vec<(Document, Option<String>)>) -> Result<()> {
-        let mut met = Vec::new();
-        for written in self.write(batch)? {
-            if let Written::Conflict { id } = written {
-                met.push(id);
-            }
-        }
-        self.look_up(&met)
+        let written = self.write(batch)?;
+        self.meet(written)
+    }
+
+    fn meet(&mut self, written: Vec<Written>) -> Result<()> {
+        let met = written.into_iter().filter_map(|written| match written {
+            Written::Conflict { id } => Some(id),
+            _ => None,
+        });
+        self.look_up(&met.collect::<Vec<_>>())
     }
 
     /// Writes documents over these revisions, and remembers the new ones.
     pub(super) fn write(&mut self, batch: Vec<(Document, Option<String>)>) -> Result<Vec<Written>> {
+        let parcels: Result<Vec<Parcel>> = batch.into_iter().map(|(document, rev)| Parcel::new(&document, rev)).collect();
+        self.write_parcels(parcels?)
+    }
+
+    fn write_parcels(&mut self, batch: Vec<Parcel>) -> Result<Vec<Written>> {
         let mut done = Vec::new();
         let mut rest = batch.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while let Some((document, rev)) = rest.next() {
-                let text = with_rev(&document, rev.as_deref())?;
-                bytes += text.len();
-                some.push(Parcel { id: document.id(), document, rev, text });
-                let next = rest.peek().is_some();
-                if !next || some.len() >= BATCH || bytes >= BATCH_BYTES {
-                    break;
-                }
+        while let Some(first) = rest.next() {
+            let (mut bytes, mut some) = (first.text.len(), vec![first]);
+            while let Some(next) = rest.next_if(|next| some.len() < BATCH && bytes + next.text.len() <= BATCH_BYTES) {
+                bytes += next.text.len();
+                some.push(next);
             }
             self.write_some(some, &mut done)?;
         }
         Ok(done)
     }
 
-    fn write_some(&mut self, mut some: Vec<Parcel>, done: &mut Vec<Written>) -> Result<()> {
-        let mut text = b"{\"docs\":[".to_vec();
-        for (number, parcel) in some.iter().enumerate() {
-            if number > 0 {
-                text.push(b',');
-            }
-            text.extend_from_slice(&parcel.text);
-        }
-        text.extend_from_slice(b"]}");
-        let answer = match self.client.ask(&Method::POST, "_bulk_docs", Some(&text), self.patience) {
+    fn write_some(&mut self, some: Vec<Parcel>, done: &mut Vec<Written>) -> Result<()> {
+        let answer = self.client.text(&Method::POST, "_bulk_docs", Some(&bulk(&some)), self.patience);
+        self.settle(some, answer, done)
+    }
+
+    fn settle(&mut self, mut some: Vec<Parcel>, answer: Result<Vec<u8>>, done: &mut Vec<Written>) -> Result<()> {
+        let answer = match answer {
             Ok(answer) => answer,
             // one document that it does not take spoils the whole request
             Err(error) if kind_of(&error) == Some(Kind::Unfit) => {
@@ -152,20 +196,14 @@ impl Link<'_> {
             }
             Err(error) => return Err(error),
         };
-        let Ok(told) = serde_json::from_value::<Vec<Told>>(answer) else {
-            return Err(self.client.trouble(Kind::Foreign, "not the answer of a CouchDB to _bulk_docs".to_owned()));
-        };
-        let mut told: BTreeMap<String, Told> = told.into_iter().map(|told| (told.id.clone(), told)).collect();
+        let told = told(self.client, &some.iter().map(|parcel| parcel.id.as_str()).collect::<Vec<_>>(), &answer)?;
         let mut known = Vec::with_capacity(some.len());
-        for Parcel { id, document, rev, .. } in some {
-            let Some(told) = told.remove(&id) else {
-                return Err(self.client.trouble(Kind::Foreign, "_bulk_docs does not say what became of a document".to_owned()));
-            };
+        for (Parcel { id, stamp, rev, .. }, told) in some.into_iter().zip(told) {
             self.sent.0 += 1;
             match (told.rev, told.error.as_deref()) {
                 (Some(new), None) => {
                     self.sent.1 += 1;
-                    known.push(Known { id: id.clone(), rev: Some(new), stamp: Some(document.stamp()), todo: false });
+                    known.push(Known { id: id.clone(), rev: Some(new), stamp: Some(stamp), todo: false });
                     self.refused.remove(&id);
                     done.push(Written::Done { id, over: rev });
                 }
@@ -200,9 +238,29 @@ impl Link<'_> {
 /// A document on its way.
 struct Parcel {
     id: String,
-    document: Document,
+    stamp: Stamp,
     rev: Option<String>,
     text: Vec<u8>,
+}
+
+impl Parcel {
+    fn new(document: &Document, rev: Option<String>) -> Result<Self> {
+        let text = with_rev(document, rev.as_deref())?;
+        Ok(Self { id: document.id(), stamp: document.stamp(), rev, text })
+    }
+}
+
+/// The body of a `_bulk_docs`.
+fn bulk(some: &[Parcel]) -> Vec<u8> {
+    let mut text = b"{\"docs\":[".to_vec();
+    for (number, parcel) in some.iter().enumerate() {
+        if number > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(&parcel.text);
+    }
+    text.extend_from_slice(b"]}");
+    text
 }
 
 /// The JSON of a document, with the revision that it replaces.

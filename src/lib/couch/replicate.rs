@@ -42,7 +42,7 @@ pub fn replicate(places: &Places, source: &Database, target: &Database) -> Resul
     let (from, to) = check(places, source, target)?;
     let mut record = Replication::between(from.database().to_string(), to.database().to_string(), false);
     let text = body(&json!({"source": way(&from), "target": way(&to)}))?;
-    let answer = from.ask(&Method::POST, "/_replicate", Some(&text), Patience::Long)?;
+    let answer = from.ask(&Method::POST, "/_replicate", Some(&text), Patience::Long).map_err(|error| to.hushed(error))?;
     // the last one of the history, or (of a server that keeps none) the answer itself
     let history = answer.get("history").and_then(|h| h.get(0)).unwrap_or(&answer);
     let number = |key: &str| history.get(key).or_else(|| answer.get(key)).and_then(Value::as_u64).unwrap_or(0);
@@ -59,7 +59,8 @@ pub fn replicate(places: &Places, source: &Database, target: &Database) -> Resul
     }
     let last = answer.get("source_last_seq").or_else(|| answer.get("last_seq")).cloned().unwrap_or(Value::Null);
     record.source_last_seq = last.as_str().map_or_else(|| last.to_string(), str::to_owned);
-    ensure!(answer.get("ok") == Some(&Value::Bool(true)), "{}: the replication failed: {answer}", from.database());
+    let failed = || to.hush(&from.hush(&answer.to_string()));
+    ensure!(answer.get("ok") == Some(&Value::Bool(true)), "{}: the replication failed: {}", from.database(), failed());
     Ok(record)
 }
 
@@ -106,7 +107,7 @@ pub fn replicate_continuously(places: &Places, source: &Database, target: &Datab
     {
         document.insert("_rev".to_owned(), rev.clone());
     }
-    let answer = from.ask(&Method::PUT, &path, Some(&body(&document)?), Patience::Patient)?;
+    let answer = from.ask(&Method::PUT, &path, Some(&body(&document)?), Patience::Patient).map_err(|error| to.hushed(error))?;
     let rev = answer.get("rev").and_then(Value::as_str).unwrap_or_default().to_owned();
     let (source, target) = (from.database().to_string(), to.database().to_string());
     Ok(Continuous { source, target, url: format!("{}{path}", from.database().server()), rev })

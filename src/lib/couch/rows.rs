@@ -1,5 +1,8 @@
 //! The rows of `_changes` and `_all_docs`, one by one as they come: an answer may be larger than memory,
 //! and CouchDB sends a row a line where others send one line.
+//!
+//! Anybody may have put anything into a document. One that is no JSON to ltr (a number without end, hundreds of
+//! brackets, half a surrogate) is read as one without fields, so that it spoils no other.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,8 +10,9 @@ use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use anyhow::{Error, Result};
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::client::{Client, Kind};
@@ -18,58 +22,71 @@ const ROW_MAX: u64 = 128 << 20;
 
 /// A row.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Row {
+pub struct Row {
     /// The key of the document; in `_all_docs` absent where there is none.
-    #[serde(default)]
-    pub(super) id: Option<String>,
+    #[serde(default, deserialize_with = "leniently")]
+    pub id: Option<String>,
     /// What was asked for, in `_all_docs`.
-    #[serde(default)]
-    pub(super) key: Option<Value>,
+    #[serde(default, deserialize_with = "leniently")]
+    pub key: Option<String>,
     /// The leaves, in `_changes`; the winner first.
     #[serde(default)]
-    pub(super) changes: Vec<Leaf>,
+    pub changes: Vec<Leaf>,
     /// The winner, in `_all_docs`.
     #[serde(default)]
-    pub(super) value: Option<Leaf>,
+    pub value: Option<Leaf>,
     /// Whether the winner is a deletion, in `_changes`.
     #[serde(default)]
-    pub(super) deleted: bool,
+    pub deleted: bool,
     /// The winner itself.
-    #[serde(default)]
-    pub(super) doc: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "leniently")]
+    pub doc: Option<Map<String, Value>>,
 }
 
 /// A revision.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Leaf {
-    pub(super) rev: String,
+pub struct Leaf {
+    /// Its name.
+    pub rev: String,
+    /// Whether it is a deletion.
     #[serde(default)]
-    pub(super) deleted: bool,
+    pub deleted: bool,
+}
+
+/// What is there, or the empty value where it is something else.
+pub(super) fn leniently<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(source: D) -> Result<Option<T>, D::Error> {
+    let text = Option::<Box<RawValue>>::deserialize(source)?;
+    Ok(text.map(|text| serde_json::from_str(text.get()).unwrap_or_default()))
 }
 
 impl Row {
     /// The revision that wins.
-    pub(super) fn rev(&self) -> Option<&str> {
+    #[must_use]
+    pub fn rev(&self) -> Option<&str> {
         self.value.as_ref().or(self.changes.first()).map(|leaf| leaf.rev.as_str())
     }
 
     /// Whether the document is there.
-    pub(super) fn is_there(&self) -> bool {
+    #[must_use]
+    pub fn is_there(&self) -> bool {
         !self.deleted && self.id.is_some() && !self.value.as_ref().is_some_and(|v| v.deleted)
     }
 }
 
 /// What follows the rows.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub struct Tail {
     /// How many rows there were.
-    pub(super) count: u64,
+    pub count: u64,
     /// Where to read on, opaque.
-    pub(super) last_seq: Option<Value>,
+    pub last_seq: Option<Value>,
 }
 
 /// Reads the rows of the answer `body`.
-pub(super) fn read_rows(client: &Client, body: impl Read, visit: &mut dyn FnMut(Row) -> Result<()>) -> Result<Tail> {
+///
+/// # Errors
+/// It ends early, it is no such answer, or `visit` failed.
+pub fn read_rows(client: &Client, body: impl Read, visit: &mut dyn FnMut(Row) -> Result<()>) -> Result<Tail> {
     let left = Rc::new(Cell::new(ROW_MAX));
     // a buffer of its own between the gauge and the parser would hide what belongs to the next row
     let gauge = Gauge { inner: BufReader::with_capacity(1 << 16, body), left: Rc::clone(&left) };

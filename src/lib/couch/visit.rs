@@ -100,7 +100,7 @@ fn run(
     if nothing_new
         && !wish.insist
         && let Some(couch) = &last
-        && index.pending(couch)? == 0
+        && !index.is_ahead(couch)?
     {
         if couch.away_ms > 0 {
             index.set_away(couch, false)?;
@@ -139,7 +139,7 @@ fn exchange(link: &mut Link<'_>, wish: &Visit, seen: &mut String, done: &mut Vec
         done.push(record);
         read?;
     }
-    if !wish.no_push && link.index.pending(&link.couch)? > 0 {
+    if !wish.no_push && link.index.is_ahead(&link.couch)? {
         let mut record = Replication::between("replica".to_owned(), link.client.database().to_string(), false);
         let sent = link.push();
         record.pushed(link.sent, link.refused.len() as u64, link.couch.pushed, sent.is_ok());

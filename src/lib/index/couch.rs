@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::Index;
 use super::sqlite::{Sqlite, now_ms};
+use crate::record::Document;
 use crate::stamp::Stamp;
 
 const TABLES: &str = "
@@ -190,6 +191,34 @@ impl Sqlite {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Whether any document is to go to the database: found at once where all of them are.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn is_ahead(&self, couch: &Couch) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM revs WHERE couch = ?1 AND todo)";
+        if self.connection.query_row(sql, [couch.id], |r| r.get(0))? {
+            return Ok(true);
+        }
+        let mut after = couch.pushed;
+        loop {
+            let page = self.page_after(after, 100)?;
+            let Some(&(last, _)) = page.last() else { return Ok(false) };
+            after = last;
+            for (_, document) in page {
+                if !self.is_there(couch, &document)? {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Whether the database has the document, or it is counted among those that are to go there.
+    fn is_there(&self, couch: &Couch, document: &Document) -> Result<bool> {
+        let known = self.known(couch, &document.id())?;
+        Ok(known.is_some_and(|known| known.todo || known.stamp == Some(document.stamp())))
+    }
+
     /// How many documents are to go to the database.
     ///
     /// # Errors
@@ -198,9 +227,7 @@ impl Sqlite {
         let sql = "SELECT count(*) FROM revs WHERE couch = ?1 AND todo";
         let mut count = self.connection.query_row(sql, [couch.id], |r| r.get::<_, i64>(0))?.unsigned_abs();
         self.changes_after(couch.pushed, &mut |_, document| {
-            let known = self.known(couch, &document.id())?;
-            let there = known.is_some_and(|known| known.todo || known.stamp == Some(document.stamp()));
-            count += u64::from(!there);
+            count += u64::from(!self.is_there(couch, &document)?);
             Ok(())
         })?;
         Ok(count)
