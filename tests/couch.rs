@@ -76,6 +76,53 @@ fn the_documented_session() {
     assert!(documents(&url).len() > 20);
 }
 
+/// The lines with which README.md asks CouchDB itself, as they are written there.
+#[test]
+fn other_tools_see_the_same_documents() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let text = fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = text.split("```sh\n").find(|block| block.starts_with("curl -n \"$(cat ~/xyz/.ltr)\"")).unwrap();
+    let block = block.split("```").next().unwrap().replace("http://maytag:5984/testspace", &bare(&url));
+    // the request for the large files is of three lines
+    let asks: Vec<String> =
+        block.split("\ncurl ").map(|ask| format!("curl {}", ask.trim_start_matches("curl ").trim_end())).collect();
+    assert_eq!(asks.len(), 3, "{asks:#?}");
+    let (login, _) = url.strip_prefix("http://").unwrap().split_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    let s = Shell::new();
+    let host = couch.address().split_once(':').unwrap().0;
+    s.write("home/.netrc", &format!("machine {host} login {user} password {password}\n"));
+    let space = couch::with_user(&url);
+    s.ltr(".", ["init", &space]).ok();
+    s.write("home/xyz/once", "once").write("home/xyz/twice", "twice").write("home/xyz/again", "twice");
+    let large = fs::File::create(s.at("home/xyz/film")).unwrap();
+    large.set_len(1_000_000_001).unwrap();
+    s.ltr("home/xyz", ["create", &space, "box@maytag"]).ok();
+    s.ltr("home/xyz", ["commit"]).ok();
+    let ask = |number: usize| {
+        let ran = s.sh("home", &asks[number].replacen("curl", "curl -s", 1));
+        assert_eq!(ran.status, 0, "{}: {}{}", asks[number], ran.out, ran.err);
+        ran.out
+    };
+    let cookie: serde_json::Value = serde_json::from_str(&ask(0)).unwrap();
+    assert_eq!((&cookie["_id"], &cookie["type"]), (&"box@maytag".into(), &"box".into()));
+    let once = litter::hash::sha1_of(b"once").to_string();
+    let twice = litter::hash::sha1_of(b"twice").to_string();
+    let counts = ask(1);
+    if couch.is_real() {
+        // a row a line
+        assert!(counts.contains(&once) && !counts.contains(&twice), "{counts}");
+    }
+    let rows = get(&format!("{url}/_design/ltr/_view/by-sha1?group=true"))["rows"].clone();
+    let number = |sha1: &str| rows.as_array().unwrap().iter().find(|row| row["key"] == sha1).unwrap()["value"].clone();
+    assert_eq!((number(&once), number(&twice)), (1.into(), 2.into()));
+    let found: serde_json::Value = serde_json::from_str(&ask(2)).unwrap();
+    let found = found["docs"].as_array().unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((&found[0]["path"], &found[0]["size"]), (&"/film".into(), &1_000_000_001_u64.into()));
+}
+
 #[test]
 fn on_another_computer_with_another_server() {
     let (left, right) = (Couch::start(), Couch::another());
@@ -151,6 +198,14 @@ fn a_database_and_a_file_and_a_box() {
     s.ltr("c", ["commit"]).ok();
     s.ltr("b", ["sync", "../c"]).ok();
     assert_eq!(s.ltr("b", ["ls", "--space", "new"]).ok(), "/new\n");
+    // by the name of a box, both ways; and the folder of a box in the database is one to clone from
+    s.ltr("c", ["sync", "b"]).ok();
+    assert_eq!(s.ltr("b", ["mark", "--skip", "three"]).ok(), "skip  /three\n");
+    s.ltr("c", ["sync", "b"]).ok();
+    assert_eq!(documents(&url)["mark:b:/three"]["want"], "skip");
+    s.ltr(".", ["clone", "c", "d", "d"]).ok();
+    assert_eq!(s.read("d/.ltr"), format!("{}/d\n", couch::with_user(&url)));
+    assert_eq!((s.files("d"), documents(&url)["d:/new"]["present"].clone()), (s.files("c"), true.into()));
     // plumbing on the database itself
     assert_eq!(
         s.sh(".", &format!("ltr-index-get --id c:/new {} | jq -r '.path // empty'", couch::with_user(&url))).ok(),
