@@ -10,6 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use litter::cookie::Cookie;
+use litter::couch::client::Client;
+use litter::couch::places::Places;
+use litter::couch::push::told;
+use litter::couch::rows::read_rows;
+use litter::couch::url::Database;
 use litter::fetch::tar::Archive;
 use litter::path::{SpacePath, escape, on_disk, unescape};
 use litter::quote::{for_terminal, text_for_terminal};
@@ -23,12 +28,13 @@ use litter::stamp::Stamp;
 use litter::stream::{Line, Reader, Writer};
 use litter::version::Version;
 use serde_json::{Map, Value};
+use ureq::http::StatusCode;
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, for the corpus.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("stream", stream),
     ("document", document),
     ("records", records),
@@ -37,6 +43,7 @@ pub const TARGETS: [Target; 8] = [
     ("ltrignore", ltrignore),
     ("terminal", terminal),
     ("tar", tar),
+    ("couch", couch),
 ];
 
 /// The type and the text of a line.
@@ -430,4 +437,71 @@ pub fn tar(data: &[u8]) {
     if let Some(some) = members(cut, |_| true) {
         assert!(all.starts_with(&some));
     }
+}
+
+/// How a password may be spelled by a server that was told it: `s3cr:t pass` of the user `me`.
+const SPELLINGS: [&str; 3] = ["s3cr:t pass", "s3cr%3At%20pass", "bWU6czNjcjp0IHBhc3M="];
+
+/// The keys of the rows of an answer, and where to read on; `None` where it is damaged.
+fn keys(client: &Client, data: impl Read) -> Option<(Vec<Option<String>>, u64, Option<Value>)> {
+    let mut keys = Vec::new();
+    let tail = read_rows(client, data, &mut |row| {
+        assert!(!row.is_there() || row.id.is_some());
+        keys.push(row.id);
+        Ok(())
+    });
+    tail.ok().map(|tail| (keys, tail.count, tail.last_seq))
+}
+
+/// A byte at a time.
+struct Slowly<'a>(&'a [u8]);
+
+impl Read for Slowly<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let some = buffer.len().min(1);
+        self.0.read(&mut buffer[..some])
+    }
+}
+
+/// What a database answers. Rows say the same however they come, and none that are cut short are whole; each
+/// document that was sent has one fate, its own; and whatever a server says, the password is not told.
+pub fn couch(data: &[u8]) {
+    thread_local! {
+        static CLIENT: Client = {
+            let url = Database::parse("http://me:s3cr%3At%20pass@h:5984/x").unwrap();
+            Client::new(&Places::below(Path::new("/nonexistent")), &url).unwrap()
+        };
+    }
+    CLIENT.with(|client| {
+        let rows = keys(client, data);
+        assert_eq!(rows, keys(client, Slowly(data)));
+        if let Some((keys, count, _)) = &rows {
+            assert_eq!(keys.len() as u64, *count);
+            let whole = data.trim_ascii();
+            for cut in [whole.len() - 1, whole.len() / 2, whole.len() / 3] {
+                assert!(self::keys(client, &whole[..cut]).is_none(), "cut after {cut} of {} bytes", whole.len());
+            }
+            if let Ok(Value::Object(map)) = serde_json::from_slice(data) {
+                let last = |key: &str| map.get(key).and_then(Value::as_array).map_or(0, Vec::len) as u64;
+                assert!(*count >= last("results").max(last("rows")), "rows were left out");
+            }
+        }
+        let value = serde_json::from_slice::<Value>(data).unwrap_or_default();
+        let mut sent: Vec<&str> = value.as_array().into_iter().flatten().filter_map(|told| told["id"].as_str()).collect();
+        sent.sort_unstable();
+        sent.dedup();
+        if let Ok(told) = told(client, &sent, data) {
+            assert!(told.iter().map(|told| told.id.as_str()).eq(sent.iter().copied()));
+        }
+        if !sent.contains(&"nobody's") {
+            assert!(told(client, &["nobody's"], data).is_err(), "a fate for what it says nothing of");
+        }
+        let said = String::from_utf8_lossy(data);
+        for status in [301, 400, 401, 403, 404, 409, 413, 500, 503] {
+            let trouble = client.meaning(StatusCode::from_u16(status).unwrap(), Some(&said), data);
+            let text = format!("{trouble:#}");
+            assert!(SPELLINGS.iter().all(|secret| !text.contains(secret)), "{status}: {text}");
+            assert!(!text_for_terminal(&text).chars().any(char::is_control));
+        }
+    });
 }
