@@ -257,6 +257,29 @@ fn a_restored_backup_is_concurrent_unless_it_is_named() {
 }
 
 #[test]
+fn a_folder_with_a_last_copy_that_is_not_wanted_stays_a_folder() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "complete")]);
+    a.write("d", "a file");
+    b.write("d/e/f", "last copy");
+    b.commit();
+    a.purge_all("d");
+    b.mark("/d", Want::Skip);
+    b.chmod("d/e/f", 0o700);
+    a.commit();
+    b.commit();
+    for each in [&a, &b, &a, &b] {
+        each.pull();
+        each.failures();
+    }
+    for each in [&a, &b] {
+        assert!(each.pull().is_empty(), "{:?}", each.status());
+        assert!(each.status().iter().all(|line| line.starts_with('s')), "{:?}", each.status());
+    }
+    assert!([&a, &b].iter().any(|each| each.contents().contains(&"last copy".to_owned())));
+}
+
+#[test]
 fn a_file_becomes_a_folder_and_a_folder_a_symlink() {
     let world = World::new();
     let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);

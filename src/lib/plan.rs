@@ -285,13 +285,28 @@ impl<W: Write> Planner<'_, W> {
             let own = group.of(self.me).filter(|r| r.present);
             let ftype = kind(&group.rows, self.me, |id| self.counts(id));
             let intent = self.intent_of(self.me, &group.path, ftype)?;
-            match decide(&group.rows, self.me, &intent, |id| self.counts(id)) {
-                Decision::Purge { .. } | Decision::Unwanted { .. } | Decision::Skipped => {}
-                Decision::Nothing if own.is_none() => {}
-                _ => return Ok(true),
+            let stays = match (decide(&group.rows, self.me, &intent, |id| self.counts(id)), own) {
+                (Decision::Purge { .. } | Decision::Unwanted { .. }, Some(own)) if own.ftype == Ftype::Dir => false,
+                (Decision::Unwanted { head }, Some(_)) => !self.is_kept(&group, head)?,
+                (Decision::Purge { head }, Some(own)) => {
+                    matches!(self.follow(&group, head, own)?, Followed::Unclear) && !self.is_kept(&group, own)?
+                }
+                (Decision::Skipped, _) => false,
+                (Decision::Purge { .. } | Decision::Unwanted { .. } | Decision::Nothing, None) => false,
+                _ => true,
+            };
+            if stays {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether enough other boxes keep a content for this one's copy to go.
+    fn is_kept(&self, group: &Group, head: &Row) -> Result<bool> {
+        let keepers = self.keepers(group, head)?;
+        let boxes: BTreeSet<&str> = keepers.iter().map(|k| k.box_name.as_str()).collect();
+        Ok(boxes.len() as u64 >= self.mincopies.max(1))
     }
 
     fn unwanted(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
