@@ -257,6 +257,26 @@ fn a_restored_backup_is_concurrent_unless_it_is_named() {
 }
 
 #[test]
+fn a_restored_backup_is_one_also_of_a_content_that_is_elsewhere_too() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write_at("b", "newer", 1_500_000_000).write_at("kept", "two", 1_000_000_001);
+    a.commit();
+    b.pull();
+    // the backup is of before all that; as long as these are open, no other file gets their inodes
+    let _open = ["kept", "b"].map(|name| std::fs::File::open(a.at(name)).unwrap());
+    a.rm("kept").rm("b").write_at("b", "two", 1_000_000_001);
+    a.commit();
+    for other in [&b, &a, &b] {
+        other.pull();
+    }
+    for other in [&a, &b] {
+        assert!(["two", "newer"].iter().all(|content| other.contents().contains(&(*content).to_owned())), "{:?}", other.tree());
+        assert!(other.failures().is_empty());
+    }
+}
+
+#[test]
 fn a_folder_with_a_last_copy_that_is_not_wanted_stays_a_folder() {
     let world = World::new();
     let [a, b] = world.boxes([("a", "complete"), ("b", "complete")]);

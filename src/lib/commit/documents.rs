@@ -133,11 +133,17 @@ impl<'a> Documents<'a> {
         record.ftype != Ftype::Dir && mtime < own.mtime && !self.commit.fs.same_mtime(mtime, own.mtime)
     }
 
-    /// Whether this box had the content at another path: names that were swapped are no backup.
+    /// Whether this is a file of this box from another path: names that were swapped are no backup. A backup
+    /// of a content that is also elsewhere in the box is one all the same, and inodes tell them apart, where
+    /// there are any.
     fn had_elsewhere(&self, record: &FileRecord) -> Result<bool> {
         let Some(sha1) = record.sha1 else { return Ok(false) };
+        let inode = record.local.as_ref().map(|local| local.ino).filter(|_| self.commit.fs.stable_ids);
         let holders = self.index.holders(record.ftype, sha1)?;
-        Ok(holders.iter().any(|(path, row)| row.box_id == self.me && *path != record.path))
+        Ok(holders.iter().any(|(path, row)| {
+            let same = inode.is_none() || row.vouch.map(|vouch| vouch.ino) == inode;
+            row.box_id == self.me && *path != record.path && same
+        }))
     }
 
     /// A suspect that a hash has cleared: the same document, or one with the new mtime at the same
