@@ -15,8 +15,11 @@ use base64::Engine as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Map, Value};
+use ureq::config::ConfigBuilder;
 use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::middleware::Middleware;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, Body};
 
 use super::credentials;
@@ -90,6 +93,8 @@ pub fn kind_of(error: &anyhow::Error) -> Option<Kind> {
     error.chain().find_map(|cause| cause.downcast_ref::<Trouble>()).map(|t| t.kind)
 }
 
+type Config = ConfigBuilder<AgentScope>;
+
 /// A client of one database.
 pub struct Client {
     database: Database,
@@ -110,6 +115,18 @@ impl Client {
     /// # Errors
     /// Passwords or certificates cannot be read.
     pub fn new(places: &Places, database: &Database) -> Result<Self> {
+        Self::made(places, database, |config| config)
+    }
+
+    /// A client whose requests `server` answers, so that nothing goes over a wire. For tests.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn simulated(places: &Places, database: &Database, server: impl Middleware) -> Result<Self> {
+        Self::made(places, database, |config| config.middleware(server))
+    }
+
+    fn made(places: &Places, database: &Database, more: impl FnOnce(Config) -> Config) -> Result<Self> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -117,8 +134,8 @@ impl Client {
             .user_agent(concat!("ltr/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(Duration::from_secs(5))
             .timeout_resolve(Some(CONNECT))
-            .tls_config(tls(places, database)?)
-            .build();
+            .tls_config(tls(places, database)?);
+        let config = more(config).build();
         let login = credentials::look_up(places, database)?;
         Ok(Self {
             database: database.without_password(),

@@ -106,7 +106,7 @@ impl<'a> Link<'a> {
             return Ok(None);
         }
         let read = Document::of_kind(&kind, &serde_json::to_vec(&map)?).and_then(|document| {
-            document.check_foreign(std::time::SystemTime::now())?;
+            document.check_foreign(crate::chance::now())?;
             ensure!(document.id() == id, "its key is another");
             Ok(document)
         });

@@ -85,6 +85,17 @@ pub fn visit(places: &Places, database: &Database, wish: &Visit, report: &mut dy
     }
 }
 
+/// As [`visit`] with [`Visit::insist`], for a replica that is open already, be it in no file. Returns how many
+/// documents are still to be sent.
+///
+/// # Errors
+/// The replica cannot be read or written, or whatever keeps the database from answering.
+pub fn visit_with(client: &Client, index: &mut Sqlite, report: &mut dyn Report) -> Result<u64> {
+    index.make_replica()?;
+    let wish = Visit { insist: true, ..Visit::default() };
+    run(client, index, &wish, Patience::Patient, &mut Vec::new(), report)
+}
+
 /// Returns how many documents are still to be sent.
 fn run(
     client: &Client,

@@ -12,7 +12,7 @@ use super::sqlite::{Sqlite, now_ms};
 use crate::record::Document;
 use crate::stamp::Stamp;
 
-const TABLES: &str = "
+const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS couch (
   id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, since TEXT, pushed INTEGER NOT NULL DEFAULT 0,
   seen TEXT, synced_ms INTEGER NOT NULL DEFAULT 0, away_ms INTEGER NOT NULL DEFAULT 0) STRICT;
@@ -21,6 +21,9 @@ CREATE TABLE IF NOT EXISTS revs (
   PRIMARY KEY (couch, id)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS revs_todo ON revs (couch, id) WHERE todo;
 ";
+
+/// The tables of a replica.
+pub(super) const TABLES: [&str; 2] = ["couch", "revs"];
 
 /// A database, as far as this index knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be written.
     pub fn make_replica(&self) -> Result<()> {
-        Ok(self.connection.execute_batch(TABLES)?)
+        Ok(self.connection.execute_batch(SCHEMA)?)
     }
 
     /// Whether this index can be a replica.

@@ -482,7 +482,7 @@ pub(super) fn range(index: &Sqlite, select: &Select, visit: Visit<'_>) -> Result
 
 /// The documents kept as JSON: space and boxes (`ours`), or those of unknown types.
 fn documents(index: &Sqlite, ours: bool, visit: Visit<'_>) -> Result<()> {
-    let mut statement = index.connection.prepare("SELECT json FROM documents ORDER BY id <> 'space', id")?;
+    let mut statement = index.connection.prepare_cached("SELECT json FROM documents ORDER BY id <> 'space', id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let document = Document::from_json(row.get_ref(0)?.as_str()?.as_bytes())?;
@@ -495,7 +495,7 @@ fn documents(index: &Sqlite, ours: bool, visit: Visit<'_>) -> Result<()> {
 
 fn marks(index: &Sqlite, select: &Select, visit: Visit<'_>) -> Result<()> {
     let sql = format!("SELECT {MARK_COLUMNS} FROM marks m JOIN boxes b ON b.id = m.box ORDER BY m.key, b.name");
-    let mut statement = index.connection.prepare(&sql)?;
+    let mut statement = index.connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let mark = mark_of(row)?;

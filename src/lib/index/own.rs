@@ -33,11 +33,11 @@ impl Sqlite {
     /// The index cannot be written.
     pub fn adopt_box(&mut self, name: &str, cookie: (u64, u64), fresh: bool) -> Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute("INSERT OR IGNORE INTO boxes (name) VALUES (?1)", [name])?;
-        transaction.execute(
-            "INSERT OR REPLACE INTO own (box, actor, dev, ino, synced) SELECT id, ?2, ?3, ?4, ?5 FROM boxes WHERE name = ?1",
-            params![name, random_id(), cookie.0.cast_signed(), cookie.1.cast_signed(), fresh],
-        )?;
+        transaction.prepare_cached("INSERT OR IGNORE INTO boxes (name) VALUES (?1)")?.execute([name])?;
+        let sql =
+            "INSERT OR REPLACE INTO own (box, actor, dev, ino, synced) SELECT id, ?2, ?3, ?4, ?5 FROM boxes WHERE name = ?1";
+        let values = params![name, random_id(), cookie.0.cast_signed(), cookie.1.cast_signed(), fresh];
+        transaction.prepare_cached(sql)?.execute(values)?;
         Ok(transaction.commit()?)
     }
 
@@ -59,7 +59,8 @@ impl Sqlite {
         let sql =
             "SELECT o.actor, o.dev, o.ino, o.synced, b.commits, b.id FROM own o JOIN boxes b ON b.id = o.box WHERE b.name = ?1";
         let row: Option<(i64, i64, i64, bool, i64, i64)> = transaction
-            .query_row(sql, [name], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))
+            .prepare_cached(sql)?
+            .query_row([name], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))
             .optional()?;
         let Some((actor, dev, ino, synced, commits, box_id)) = row else {
             bail!("this index is new for the box {name}: run `ltr sync`, then `ltr create --reattach`, then `ltr sync` again");
@@ -149,13 +150,11 @@ impl Sqlite {
     /// The index cannot be written.
     pub fn set_peer(&mut self, id: u32, pulled: Option<&str>, pushed: Option<&str>) -> Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute(
-            "INSERT INTO peers (id, pulled, pushed, synced_ms) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO UPDATE SET pulled = coalesce(?2, pulled), pushed = coalesce(?3, pushed), synced_ms = ?4",
-            params![id, pulled, pushed, i64::try_from(now_ms())?],
-        )?;
+        let sql = "INSERT INTO peers (id, pulled, pushed, synced_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET pulled = coalesce(?2, pulled), pushed = coalesce(?3, pushed), synced_ms = ?4";
+        transaction.prepare_cached(sql)?.execute(params![id, pulled, pushed, i64::try_from(now_ms())?])?;
         if pulled.is_some() {
-            transaction.execute("UPDATE own SET synced = 1", [])?;
+            transaction.prepare_cached("UPDATE own SET synced = 1")?.execute([])?;
         }
         Ok(transaction.commit()?)
     }

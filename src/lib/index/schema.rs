@@ -40,6 +40,9 @@ CREATE TABLE peers (id INTEGER PRIMARY KEY, pulled TEXT, pushed TEXT, synced_ms 
 CREATE TABLE verified (box INTEGER NOT NULL, sha1 BLOB NOT NULL, ms INTEGER NOT NULL, PRIMARY KEY (box, sha1)) STRICT, WITHOUT ROWID;
 ";
 
+/// The tables of [`SCHEMA`].
+pub const TABLES: [&str; 9] = ["meta", "boxes", "folders", "entries", "marks", "documents", "own", "peers", "verified"];
+
 /// Whether the file is an index that this ltr can use.
 ///
 /// # Errors

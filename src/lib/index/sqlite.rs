@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
-use super::{Index, Origin, Outcome, Select, Visit, changes, groups, put, schema};
+use super::{Index, Origin, Outcome, Select, Visit, changes, couch, groups, put, schema};
 use crate::chance::now;
 use crate::path::SpacePath;
 use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want, split_id};
@@ -99,6 +99,24 @@ impl Sqlite {
         Ok(Self { connection, path: PathBuf::new(), id, last_put: (0, 0), writable: true })
     }
 
+    /// Forgets everything: what [`Sqlite::in_memory`] makes, but with the statements that this one has
+    /// prepared. Where thousands of indexes are made one after the other, that is half of the time.
+    ///
+    /// # Errors
+    /// The index cannot be written.
+    pub fn empty(&mut self) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        let replica = transaction.table_exists(None, "couch")?;
+        let tables = schema::TABLES.iter().chain(couch::TABLES.iter().filter(|_| replica));
+        for table in tables {
+            transaction.prepare_cached(&format!("DELETE FROM {table}"))?.execute([])?;
+        }
+        self.id = random_id();
+        set_meta(&transaction, "id", i64::from(self.id))?;
+        self.last_put = (0, 0);
+        Ok(transaction.commit()?)
+    }
+
     /// What becomes of a copy of this index in another place: one with another id, whose boxes are counted
     /// for by other hands. With `as_it_is`, one that somebody wrote over the file itself, which nothing tells
     /// from it. It is in no file.
@@ -163,7 +181,7 @@ impl Sqlite {
         let boxes: Vec<i64> =
             transaction.prepare("SELECT box FROM own")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
         for box_id in boxes {
-            transaction.execute("UPDATE own SET actor = ?2 WHERE box = ?1", params![box_id, random_id()])?;
+            transaction.prepare_cached("UPDATE own SET actor = ?2 WHERE box = ?1")?.execute(params![box_id, random_id()])?;
         }
         Ok(transaction.commit()?)
     }

@@ -314,3 +314,21 @@ fn nothing_that_a_stick_brings_runs_or_is_waited_for() {
         std::fs::remove_file(&beside).unwrap();
     }
 }
+
+#[test]
+fn an_index_that_was_emptied_is_like_a_new_one() {
+    let mut index = Sqlite::in_memory().unwrap();
+    let old = index.id();
+    index.adopt_box("x", (1, 2), true).unwrap();
+    index.put(&[Document::Entry(entry("x", "/a/b", 7, 1))], Origin::Here).unwrap();
+    index.set_peer(3, Some("checkpoint"), None).unwrap();
+    index.empty().unwrap();
+    assert_ne!(index.id(), old);
+    assert!(all(&index).is_empty() && index.boxes().unwrap().all.is_empty());
+    assert_eq!((index.seq().unwrap(), index.last_put()), (0, (0, 0)));
+    assert_eq!(index.peer(3).unwrap(), (None, None));
+    let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
+    let tables: i64 = index.connection.query_row(tables, [], |row| row.get(0)).unwrap();
+    assert_eq!(usize::try_from(tables), Ok(super::schema::TABLES.len()));
+    assert!(!index.is_own("x").unwrap() && index.clock().unwrap().last() == Stamp::default());
+}
