@@ -147,6 +147,14 @@ impl Disk {
         self.spots.retain(|p, _| !p.is_within(&path));
     }
 
+    /// Gives every file another inode and ctime, as a copy has them.
+    pub fn make_all_new(&mut self) {
+        for spot in self.spots.values_mut() {
+            self.ticks += 1;
+            (spot.ino, spot.ctime) = (self.ticks, i64::try_from(self.ticks).unwrap());
+        }
+    }
+
     /// What a person does. `now` is what the clock of this machine says.
     pub fn change(&mut self, change: &Change, now: i64) {
         let at = crate::system::path;

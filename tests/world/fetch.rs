@@ -12,14 +12,16 @@ use litter::stamp::Clock;
 use litter::version::Version;
 
 use crate::disk::{Disk, Spot};
-use crate::system::Node;
+use crate::system::{Change, Node};
 
 /// The box that pulls, and those around it.
 pub struct Fetch<'a> {
     pub box_name: String,
     pub disk: &'a mut Disk,
     /// Those in reach.
-    pub others: BTreeMap<String, &'a Disk>,
+    pub others: BTreeMap<String, &'a mut Disk>,
+    /// Before so many steps are done, somebody changes a file of another box.
+    pub shift: Option<(u32, Shift)>,
     pub clock: Clock,
     pub actor: u32,
     pub commits: u64,
@@ -34,6 +36,14 @@ pub struct Fetch<'a> {
     aside: HashMap<Sha1, (SpacePath, Spot)>,
     /// Who takes content from a path, and whether something else comes there.
     needs: HashMap<SpacePath, (u32, bool)>,
+}
+
+/// What somebody does to another box while this one pulls.
+pub struct Shift {
+    pub box_name: String,
+    pub change: Change,
+    /// The time there.
+    pub now: i64,
 }
 
 /// What keeps a step from being done.
@@ -56,7 +66,7 @@ impl<'a> Fetch<'a> {
     pub fn new(
         box_name: String,
         disk: &'a mut Disk,
-        others: BTreeMap<String, &'a Disk>,
+        others: BTreeMap<String, &'a mut Disk>,
         clock: Clock,
         actor: u32,
         commits: u64,
@@ -68,6 +78,7 @@ impl<'a> Fetch<'a> {
             clock,
             actor,
             commits,
+            shift: None,
             cut: None,
             facts: Vec::new(),
             done: Vec::new(),
@@ -111,12 +122,26 @@ impl<'a> Fetch<'a> {
             self.tell(&action.path, action.attrs(), true, false, None, None, action.version.clone());
         }
         self.give_back();
+        if let Some((_, shift)) = self.shift.take() {
+            self.change_other(&shift);
+        }
+    }
+
+    fn change_other(&mut self, shift: &Shift) {
+        if let Some(disk) = self.others.get_mut(&shift.box_name) {
+            disk.change(&shift.change, shift.now);
+        }
     }
 
     fn step(&mut self, action: &Action, folders: &mut Vec<Action>) {
         match &mut self.cut {
             Some(0) => return,
             Some(steps) => *steps -= 1,
+            None => {}
+        }
+        match self.shift.take() {
+            Some((0, shift)) => self.change_other(&shift),
+            Some((steps, shift)) => self.shift = Some((steps - 1, shift)),
             None => {}
         }
         let result = match (action.action, action.ftype) {

@@ -4,7 +4,8 @@ use litter::record::{Policy, Want};
 
 use crate::ledger::Ledger;
 use crate::rng::Rng;
-use crate::system::{Change, Node, Part, System, Tree};
+use crate::system::{Change, Node, Part, System, Told, Tree};
+use crate::tally;
 
 /// One thing that somebody does. Which of several is decided by numbers, so that what is left of a
 /// history is one too when others are dropped.
@@ -49,6 +50,8 @@ pub enum Kind {
     Pull,
     PullFrom,
     PullCut,
+    PullShifting,
+    Serve,
     Away,
     Back,
     BackUp,
@@ -59,7 +62,7 @@ pub enum Kind {
 }
 
 /// How often people do what.
-const WEIGHTS: [(Kind, u32); 42] = [
+const WEIGHTS: [(Kind, u32); 44] = [
     (Kind::Create, 14),
     (Kind::Empty, 1),
     (Kind::Edit, 12),
@@ -91,6 +94,8 @@ const WEIGHTS: [(Kind, u32); 42] = [
     (Kind::Pull, 14),
     (Kind::PullFrom, 3),
     (Kind::PullCut, 3),
+    (Kind::PullShifting, 3),
+    (Kind::Serve, 5),
     (Kind::Away, 1),
     (Kind::Back, 2),
     (Kind::BackUp, 2),
@@ -124,6 +129,11 @@ pub fn drawn(rng: &mut Rng, length: usize) -> Vec<Op> {
         Kind::Commit
     };
     (0..length).map(|_| Op { kind: kind(rng.draw()), b: rng.draw(), x: rng.draw(), y: rng.draw() }).collect()
+}
+
+/// Everything that people do, by name.
+pub fn kinds() -> impl Iterator<Item = String> {
+    WEIGHTS.iter().map(|(kind, _)| format!("{kind:?}"))
 }
 
 /// A history on its way.
@@ -172,6 +182,15 @@ impl<'a> History<'a> {
         if !self.system.is_here(b) && op.kind != Kind::Back {
             return Ok(());
         }
+        let said = self.log.len();
+        self.act(b, op)?;
+        if self.log.len() > said {
+            tally::count(&format!("{:?}", op.kind));
+        }
+        self.ledger.check(self.system)
+    }
+
+    fn act(&mut self, b: usize, op: Op) -> Held {
         match op.kind {
             Kind::Commit => self.commit(b, None, None)?,
             Kind::CommitCut => self.commit(b, None, Some(op.x))?,
@@ -182,6 +201,13 @@ impl<'a> History<'a> {
             Kind::Pull => self.pull(b, None, None)?,
             Kind::PullFrom => self.pull(b, Some(op.x as usize % self.boxes()), None)?,
             Kind::PullCut => self.pull(b, None, Some(op.x))?,
+            Kind::PullShifting => self.pull_shifting(b, op)?,
+            Kind::Serve => {
+                if let Some(what) = self.system.serve(op.x) {
+                    self.say(b, &what);
+                }
+                self.unsettle_muddled();
+            }
             Kind::Sync => self.sync(b, op.x as usize % self.boxes(), None)?,
             Kind::SyncCut => self.sync(b, op.x as usize % self.boxes(), Some(op.y))?,
             Kind::Skip | Kind::Want | Kind::Clear => self.mark(b, op),
@@ -208,7 +234,7 @@ impl<'a> History<'a> {
             }
             _ => self.edit(b, op),
         }
-        self.ledger.check(self.system)
+        Ok(())
     }
 
     fn files(&self, b: usize) -> Vec<String> {
@@ -418,6 +444,7 @@ impl<'a> History<'a> {
     fn commit(&mut self, b: usize, name: Option<&str>, cut: Option<u32>) -> Held {
         let (before, box_name) = (self.system.documents(b), self.name(b));
         let told = self.system.commit(b, name, cut);
+        tally::told("commit", &told);
         self.say(b, &format!("commit {}{told:?}", name.unwrap_or("")));
         if told.refused.is_some() {
             return Ok(());
@@ -432,26 +459,56 @@ impl<'a> History<'a> {
             self.ledger.renamed(&old[1..], &new[1..]);
         }
         self.ledger.check_letters(&before, &box_name, &told)?;
+        self.hear(&told);
         self.ledger.check_claims(self.system, b)
     }
 
     fn pull(&mut self, b: usize, from: Option<usize>, cut: Option<u32>) -> Held {
         let told = self.system.pull(b, from.filter(|from| *from != b), cut);
+        tally::told("pull", &told);
         self.say(b, &format!("pull {}{told:?}", if cut.is_some() { "cut short" } else { "" }));
         if cut.is_some() {
             self.ledger.unsettle(b);
         }
         self.idle = told.steps.is_empty();
+        self.hear(&told);
+        self.ledger.check_removed(b, &told)?;
+        self.ledger.check_claims(self.system, b)
+    }
+
+    /// A pull during which somebody writes to a file of another box: that is read before, after, or never.
+    fn pull_shifting(&mut self, b: usize, op: Op) -> Held {
+        let other = op.x as usize % self.boxes();
+        let files: Vec<String> = self.system.tree(other).into_iter().filter(|(_, n)| n.is_file()).map(|(n, _)| n).collect();
+        let Some(name) = files.get((op.x >> 8) as usize % files.len().max(1)).cloned() else { return Ok(()) };
+        if other == b || !self.system.is_here(other) {
+            return Ok(());
+        }
+        let content = self.content(op.y);
+        self.overwrite(other, &name);
+        self.ledger.wrote(&Node::File { content: content.clone(), mtime: 0, mode: 0 });
+        let change = Change::Write { name, content, mtime: None };
+        let told = self.system.pull_shifting(b, other, &change, op.y >> 4);
+        tally::told("pull-shifting", &told);
+        self.say(b, &format!("pull {told:?}, while box{other} {change:?}"));
+        self.hear(&told);
         self.ledger.check_removed(b, &told)?;
         self.ledger.check_claims(self.system, b)
     }
 
     fn sync(&mut self, a: usize, b: usize, cut: Option<u32>) -> Held {
         let told = self.system.sync(a, b, cut);
+        tally::told("sync", &told);
         let other = self.name(b);
         self.say(a, &format!("sync {other} {} {told:?}", if cut.is_some() { "cut short" } else { "" }));
         self.unsettle_muddled();
         Ok(())
+    }
+
+    fn hear(&mut self, told: &Told) {
+        if told.heard {
+            self.unsettle_muddled();
+        }
     }
 
     fn unsettle_muddled(&mut self) {
@@ -499,7 +556,12 @@ impl<'a> History<'a> {
                 self.say(b, "its disk goes away");
                 self.system.go_away(b);
             }
-            Kind::Back => self.system.come_back(b),
+            Kind::Back => {
+                if !self.system.is_here(b) {
+                    self.say(b, "its disk is back");
+                }
+                self.system.come_back(b);
+            }
             Kind::BackUp => {
                 self.say(b, "backup");
                 self.system.back_up(b);
@@ -507,7 +569,13 @@ impl<'a> History<'a> {
             Kind::Restore(part) => self.restore(b, part),
             Kind::CopyFolder => {
                 self.say(b, "its folder is copied, or the copy is gone on with");
+                let before = self.system.tree(b);
                 self.system.copy_folder(b);
+                // what the other one does not have was, as far as anyone can tell, deleted
+                let after = self.system.tree(b);
+                for name in before.keys().filter(|name| !after.contains_key(*name)) {
+                    self.ledger.skip(b, name);
+                }
                 self.muddle(b);
             }
             Kind::Replica => {
@@ -554,7 +622,10 @@ impl<'a> History<'a> {
                     (Some(Node::File { mtime: was, .. }), Node::File { mtime: is, .. }) => is < was,
                     _ => false,
                 };
-                if before.get(name) != Some(node) && !older {
+                // where inodes tell nothing, what is there was perhaps renamed to here
+                let renamed =
+                    !self.system.tells_forgeries(b) && before.iter().any(|(n, old)| n != name && old.content() == node.content());
+                if before.get(name) != Some(node) && (!older || renamed) {
                     let kept = node.content().filter(|c| self.ledger.owed.contains(c));
                     self.overwrite(b, name);
                     self.ledger.owed.extend(kept);
@@ -604,15 +675,16 @@ impl<'a> History<'a> {
 
     fn agree(&mut self) -> Held {
         self.meet()?;
-        let first: Vec<String> = self.system.documents(0).iter().map(litter::record::Document::canonical).collect();
+        let first: Vec<String> = self.system.documents(0).iter().map(|d| d.canonical()).collect();
         for b in 0..self.boxes() {
             let told = self.system.status(b);
+            tally::told("at the end", &told);
             self.say(b, &format!("status {told:?}"));
             let open: Vec<_> = told.letters.iter().filter(|l| !matches!(l.0.as_str(), "s" | "p")).collect();
             if !open.is_empty() && !(0..self.boxes()).any(|b| self.system.folds_case(b)) {
                 return Err(format!("{} is not settled: {open:?}", self.name(b)));
             }
-            let documents: Vec<String> = self.system.documents(b).iter().map(litter::record::Document::canonical).collect();
+            let documents: Vec<String> = self.system.documents(b).iter().map(|d| d.canonical()).collect();
             if let Some(differs) = documents.iter().find(|d| !first.contains(d)) {
                 return Err(format!("indexes differ: {differs}"));
             }

@@ -1,6 +1,7 @@
 //! What is owed to people: the properties of the table in `main.rs`, told after every step.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 
 use litter::hash::sha1_of;
 use litter::record::{Document, Entry, Ftype};
@@ -167,7 +168,7 @@ impl Ledger {
     }
 
     /// A commit that took a last copy for discarded said so where the index could know it.
-    pub fn check_letters(&self, before: &[Document], box_name: &str, told: &Told) -> Result<(), String> {
+    pub fn check_letters(&self, before: &[Rc<Document>], box_name: &str, told: &Told) -> Result<(), String> {
         for (_, gone) in told.letters.iter().filter(|l| l.0 == "D") {
             let own = entries(before).find(|e| e.box_name == *box_name && e.path.spelled() == *gone);
             let Some(own) = own.filter(|e| e.attrs.ftype != Ftype::Dir && !e.purged) else { continue };
@@ -196,7 +197,7 @@ impl Ledger {
         let (here, documents) = (system.tree(b), system.documents(b));
         let box_name = &system.names()[b];
         let has: HashSet<String> = here.values().filter_map(Node::content).collect();
-        let policy = documents.iter().find_map(|d| match d {
+        let policy = documents.iter().find_map(|d| match d.as_ref() {
             Document::Box(name, fields) if name == box_name => Some(fields.policy()),
             _ => None,
         });
@@ -206,6 +207,16 @@ impl Ledger {
         let held = (0..self.dirty.len()).filter(|other| *other != b).flat_map(|other| system.tree(other));
         for (name, node) in held {
             let Some(content) = node.content().filter(|c| self.owed.contains(c)) else { continue };
+            // a last copy that a purge may not take is where it is, and nowhere wanted
+            let at = path(&name);
+            let purged = entries(&documents).any(|p| {
+                p.purged
+                    && p.path == at
+                    && !entries(&documents).any(|e| e.path == at && e.present && !p.version.includes(&e.version))
+            });
+            if purged {
+                continue;
+            }
             if !covers(&self.unwanted[b], &name) && !has.contains(&content) {
                 return Err(format!("{box_name} wants {name} and lacks {content:?}"));
             }
@@ -214,8 +225,8 @@ impl Ledger {
     }
 }
 
-pub fn entries(documents: &[Document]) -> impl Iterator<Item = &Entry> {
-    documents.iter().filter_map(|d| if let Document::Entry(entry) = d { Some(entry) } else { None })
+pub fn entries(documents: &[Rc<Document>]) -> impl Iterator<Item = &Entry> {
+    documents.iter().filter_map(|d| if let Document::Entry(entry) = d.as_ref() { Some(entry) } else { None })
 }
 
 /// All contents that are on any disk.

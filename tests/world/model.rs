@@ -10,8 +10,8 @@ use std::rc::Rc;
 use litter::chance::{self, Simulated};
 use litter::commit::{Author, Commit, record, settle};
 use litter::compare::{Compare, Comparer, Difference};
+use litter::couch::visit::visit_with;
 use litter::index::own::Own;
-use litter::index::sqlite::Sqlite;
 use litter::index::{Index, Origin};
 use litter::path::SpacePath;
 use litter::plan::{Request, plan};
@@ -22,11 +22,17 @@ use litter::resolve::{Heads, purged};
 use litter::scan::Found;
 use litter::stream::{Line, Reader, Writer};
 
+use crate::couch::{Couches, FAULTS};
 use crate::disk::{Disk, FAT, NATIVE};
-use crate::fetch::{Fetch, shown};
+use crate::fetch::{Fetch, Shift, shown};
 use crate::peer::{self, Map};
 use crate::rng::Rng;
-use crate::system::{Change, Part, System, Told, Tree, path};
+use crate::store::Store;
+use crate::system::{Change, Documents, Part, System, Told, Tree, path};
+use crate::tally;
+
+/// How often databases and replicas may have to meet before all is told.
+const ROUNDS: usize = 12;
 
 /// A day in autumn 2026, in milliseconds since 1970.
 const BEGIN: u64 = 1_795_000_000_000;
@@ -37,25 +43,34 @@ struct ModelBox {
     away: bool,
     /// The index that its cookie names on the machine where it is now.
     index: usize,
-    backup: Option<(Disk, Sqlite)>,
+    backup: Option<(Disk, Store)>,
     /// A copy of its folder.
     copy: Option<Disk>,
 }
 
-/// The id and sequence number of an index, and its documents then.
-type Read = ((u32, u64), Rc<[Document]>);
+/// The documents of an index as they were at a sequence number.
+#[derive(Default)]
+struct Read {
+    seq: u64,
+    by_id: BTreeMap<String, Rc<Document>>,
+    all: Documents,
+}
 
 pub struct Model {
     boxes: Vec<ModelBox>,
-    indexes: Vec<Sqlite>,
+    indexes: Vec<Store>,
     /// By how many milliseconds the clock of each index's machine is wrong.
     wrong: Vec<i64>,
     /// Another kind of peer, that some syncs go through.
     hub: Option<Map>,
+    /// Databases on servers: each index is a replica of one of them.
+    couches: Option<Couches>,
     now_ms: u64,
     cookies: u64,
-    /// What was read of each index, and when.
+    /// What was read of each index.
     read: RefCell<BTreeMap<usize, Read>>,
+    /// All that was ever written, as it was written.
+    written: Vec<Document>,
 }
 
 fn spool(text: &[u8]) -> File {
@@ -72,38 +87,44 @@ fn emptied() -> File {
 impl Model {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
-        let count = 2 + rng.below(4);
+        let count = [2, 2, 2, 3, 3, 3, 4, 5][rng.below(8)];
         let hosts = match rng.below(3) {
             0 => 1,
             1 => count,
             _ => 1 + rng.below(count),
         };
         chance::simulate(Some(Simulated { now_ms: BEGIN, seed: rng.next() }));
-        let indexes: Vec<Sqlite> = (0..hosts).map(|_| Sqlite::in_memory().unwrap()).collect();
+        let indexes: Vec<Store> = (0..hosts).map(|_| Store::new()).collect();
         let hours = |rng: &mut Rng| i64::try_from(rng.below(13)).unwrap() - 6;
         let wrong = indexes.iter().map(|_| if rng.one_in(2) { 0 } else { hours(&mut rng) * 3_600_000 }).collect();
         let hub = rng.one_in(3).then(|| Map::new(0xcafe));
-        let mut model = Self { boxes: Vec::new(), indexes, wrong, hub, now_ms: BEGIN, cookies: 0, read: RefCell::default() };
+        let couches = rng.one_in(4).then(|| Couches::new(1 + rng.below(2)));
+        let mut model = Self {
+            boxes: Vec::new(),
+            indexes,
+            wrong,
+            hub,
+            couches,
+            now_ms: BEGIN,
+            cookies: 0,
+            read: RefCell::default(),
+            written: Vec::new(),
+        };
         let mut space = Fields::default();
         let mut clock = model.indexes[0].clock().unwrap();
         let mincopies = if rng.one_in(5) { 2 } else { 1 };
         for (key, value) in [("uuid", "11111111-2222".into()), ("format", FORMAT.into()), ("mincopies", mincopies.into())] {
             space.set(key, value, clock.tick(chance::now()));
         }
-        for index in &mut model.indexes {
-            index.put(&[Document::Space(space.clone())], Origin::Here).unwrap();
+        for index in 0..hosts {
+            model.put(index, &[Document::Space(space.clone())]);
         }
         for b in 0..count {
             let policy = ["complete", "complete", "complete", "ondemand", "skeleton"][rng.below(5)];
             let kind = rng.below(8);
             model.make_box(b, b % hosts, policy, kind);
         }
-        for _ in 0..2 {
-            for i in 1..hosts {
-                model.merge(0, i, None);
-                model.merge(i, 0, None);
-            }
-        }
+        model.merge_all();
         model
     }
 
@@ -122,7 +143,7 @@ impl Model {
         for (key, value) in [("uuid", name.as_str()), ("policy", policy)] {
             fields.set(key, value.into(), clock.tick(chance::now()));
         }
-        self.indexes[index].put(&[Document::Box(name.clone(), fields)], Origin::Here).unwrap();
+        self.put(index, &[Document::Box(name.clone(), fields)]);
         self.indexes[index].adopt_box(&name, cookie, true).unwrap();
         self.boxes.push(ModelBox { name, disk: Disk::new(fs, folds, cookie), away: false, index, backup: None, copy: None });
     }
@@ -146,8 +167,22 @@ impl Model {
     fn merge(&mut self, from: usize, to: usize, cut: Option<u32>) {
         let Ok([source, target]) = self.indexes.get_disjoint_mut([from, to]) else { return };
         let known = target.peer(source.id()).unwrap().0;
-        if let Some(checkpoint) = peer::read(source, target, known.as_deref(), cut) {
+        if let Some(checkpoint) = peer::read(&**source, &mut **target, known.as_deref(), cut) {
             target.set_peer(source.id(), Some(&checkpoint), None).unwrap();
+        }
+    }
+
+    /// To the first, and from there to all; or by way of the databases.
+    fn merge_all(&mut self) {
+        if self.couches.is_some() {
+            return self.visit_all();
+        }
+        for from in 1..self.indexes.len() {
+            self.merge(from, 0, None);
+        }
+        self.merge_hub(0, None);
+        for to in 1..self.indexes.len() {
+            self.merge(0, to, None);
         }
     }
 
@@ -157,9 +192,85 @@ impl Model {
         let (pulled, pushed) = index.peer(hub.id).unwrap();
         // an index that was put back to an older state has a checkpoint that it does not honour
         let pushed = pushed.filter(|p| index.honours(p).unwrap());
-        let back = peer::read(hub, index, pulled.as_deref(), cut);
-        let there = peer::read(index, hub, pushed.as_deref(), cut);
+        let back = peer::read(hub, &mut **index, pulled.as_deref(), cut);
+        let there = peer::read(&**index, hub, pushed.as_deref(), cut);
         index.set_peer(hub.id, back.as_deref(), there.as_deref()).unwrap();
+    }
+
+    /// Which database an index is a replica of.
+    fn database_of(&self, index: usize) -> usize {
+        self.couches.as_ref().map_or(0, |couches| index % couches.count())
+    }
+
+    /// Brings a replica and its database up to date. `cut`: some request goes wrong.
+    fn visit(&mut self, index: usize, cut: Option<u32>) -> Told {
+        let number = self.database_of(index);
+        self.at(index);
+        let Some(couches) = &self.couches else { return Told::default() };
+        if let Some(cut) = cut {
+            let first = cut % 9;
+            couches.spoil(first..first + 1 + (cut >> 4) % 2, FAULTS[(cut >> 8) as usize % FAULTS.len()]);
+        }
+        let mut report = Collected::default();
+        let visited = visit_with(couches.client(number), &mut self.indexes[index], &mut report);
+        let spoilt = couches.mend();
+        let mut told = Told::default();
+        told.failures.extend(report.failures.into_iter().map(|f| format!("{}: {}", f.0, f.1)));
+        match visited {
+            Err(why) => told.failures.push(format!("{why:#}")),
+            Ok(pending) => assert!(pending == 0, "{pending} documents are still to be sent"),
+        }
+        assert!(told.failures.is_empty() || spoilt || couches.is_away(number), "a visit fails: {told:?}");
+        told
+    }
+
+    /// What a command does with what it wrote, now and then. Whether it did.
+    fn push(&mut self, index: usize) -> bool {
+        let talks = self.couches.is_some() && self.now_ms.is_multiple_of(2000);
+        if talks {
+            self.visit(index, None);
+        }
+        talks
+    }
+
+    /// Databases and replicas tell each other all that they know.
+    fn visit_all(&mut self) {
+        let count = self.couches.as_ref().map_or(0, Couches::count);
+        for _ in 0..ROUNDS {
+            let before = self.couches.as_ref().map(Couches::seqs);
+            for index in 0..self.indexes.len() {
+                self.visit(index, None);
+            }
+            for from in 0..count {
+                for to in 0..count {
+                    self.couches.iter().for_each(|couches| couches.replicate(from, to, None));
+                }
+            }
+            if self.couches.as_ref().map(Couches::seqs) == before {
+                return;
+            }
+        }
+        panic!("databases never settle");
+    }
+
+    /// A replica is deleted, and read again from the database. Whether that knows all of its boxes.
+    fn rebuild_from_database(&mut self, at: usize) -> bool {
+        let number = self.database_of(at);
+        let Some(couches) = &self.couches else { return false };
+        let known = self.boxes.iter().filter(|b| b.index == at).all(|b| couches.has(number, &b.name));
+        if couches.is_away(number) || !known || !couches.has(number, "space") {
+            return false;
+        }
+        self.read.borrow_mut().remove(&at);
+        self.indexes[at] = Store::new();
+        self.visit(at, None);
+        for b in self.boxes.iter().filter(|b| b.index == at) {
+            self.indexes[at].adopt_box(&b.name, b.disk.cookie, false).unwrap();
+        }
+        // the first visit after that is what lets it commit
+        self.visit(at, None);
+        tally::count("a replica is rebuilt from its database");
+        true
     }
 
     /// The records of a scan that differ from the index, hashed.
@@ -220,10 +331,72 @@ impl Model {
     }
 
     fn put(&mut self, index: usize, documents: &[Document]) {
+        self.written.extend(documents.iter().cloned().map(|document| match document {
+            Document::Entry(entry) => Document::Entry(Entry { local: None, ..entry }),
+            other => other,
+        }));
         self.indexes[index].put(documents, Origin::Here).unwrap();
     }
 
-    fn actions(&self, b: usize, from: Option<usize>) -> Vec<Action> {
+    /// A pull, cut short, or with something that happens to another box before so many steps are done.
+    fn pull_while(&mut self, b: usize, from: Option<usize>, cut: Option<u32>, shift: Option<(u32, Shift)>) -> Told {
+        let own = match self.own(b) {
+            Ok(own) => own,
+            Err(told) => return told,
+        };
+        let planned = self.planned(b, from);
+        if self.now_ms.is_multiple_of(2000) {
+            assert!(planned == self.planned(b, from), "another plan the second time");
+        }
+        let actions: Vec<Action> = records(&planned, |json| serde_json::from_slice(json).unwrap());
+        let index = self.boxes[b].index;
+        let (name, nothing) = (self.boxes[b].name.clone(), Disk::new(NATIVE, false, (0, 0)));
+        let mut disk = std::mem::replace(&mut self.boxes[b].disk, nothing);
+        let others = self.boxes.iter_mut().enumerate().filter(|(at, o)| !o.away && *at != b);
+        let others = others.map(|(_, o)| (o.name.clone(), &mut o.disk)).collect();
+        let clock = self.indexes[index].clock().unwrap();
+        let mut fetch = Fetch::new(name, &mut disk, others, clock, own.actor, own.commits);
+        let shifts = shift.is_some();
+        fetch.shift = shift.map(|(after, shift)| (after % (u32::try_from(actions.len()).unwrap() + 1), shift));
+        fetch.cut = cut.map(|cut| cut % (u32::try_from(actions.len()).unwrap() + 1));
+        fetch.run(&actions);
+        let Fetch { mut facts, done, failures, notices, .. } = fetch;
+        if let Some(cut) = cut {
+            // the index learns of things after they are so
+            facts.truncate((cut >> 16) as usize % (facts.len() + 1));
+        }
+        let clean = failures.is_empty() && notices.is_empty() && cut.is_none() && !shifts;
+        let mut told = Told { steps: done, failures, ..Told::default() };
+        told.letters = notices.into_iter().map(|n| ("!".to_owned(), n)).collect();
+        if clean {
+            let mut planned: Vec<String> = actions.iter().map(shown).collect();
+            let mut steps = told.steps.clone();
+            planned.sort();
+            steps.sort();
+            assert_eq!(planned, steps, "what was planned is what was done");
+        }
+        self.boxes[b].disk = disk;
+        self.put(index, &facts);
+        told.heard = self.push(index);
+        told
+    }
+
+    /// Every database has what the indexes have, and no conflicts.
+    fn check_databases(&self) -> Result<(), String> {
+        let Some(couches) = &self.couches else { return Ok(()) };
+        let mut here: Vec<String> = peer::documents(&*self.indexes[0]).iter().map(Document::canonical).collect();
+        here.sort();
+        for number in 0..couches.count() {
+            let (mut there, conflicts) = couches.documents(number);
+            there.sort();
+            if conflicts > 0 || there != here {
+                return Err(format!("database {number} has {conflicts} conflicts, or other documents than the indexes"));
+            }
+        }
+        Ok(())
+    }
+
+    fn planned(&self, b: usize, from: Option<usize>) -> Vec<u8> {
         let here = &self.boxes[b];
         let reach = |info: &litter::index::sqlite::BoxInfo| {
             let there = self.boxes.iter().find(|other| other.name == info.name);
@@ -239,7 +412,7 @@ impl Model {
         let request = Request { box_name: here.name.clone(), under: Vec::new(), from, reach: &reach };
         let mut out = Vec::new();
         plan(&self.indexes[here.index], &request, &mut out).unwrap();
-        values(&out).into_iter().map(|v| serde_json::from_value(v).unwrap()).collect()
+        out
     }
 }
 
@@ -262,23 +435,12 @@ fn hash(record: &mut FileRecord, disk: &Disk) {
     }
 }
 
-fn values(stream: &[u8]) -> Vec<serde_json::Value> {
+fn records<T>(stream: &[u8], read: impl Fn(&[u8]) -> T) -> Vec<T> {
     let mut reader = Reader::new(stream);
     let mut all = Vec::new();
     while let Some(line) = reader.next_line().unwrap() {
         if let Line::Record { json, .. } = line {
-            all.push(serde_json::from_slice(json).unwrap());
-        }
-    }
-    all
-}
-
-fn documents_of(stream: &[u8]) -> Vec<Document> {
-    let mut reader = Reader::new(stream);
-    let mut all = Vec::new();
-    while let Some(line) = reader.next_line().unwrap() {
-        if let Line::Record { json, .. } = line {
-            all.push(Document::from_json(json).unwrap());
+            all.push(read(json));
         }
     }
     all
@@ -301,16 +463,19 @@ impl System for Model {
         self.boxes.iter().filter_map(|b| b.copy.as_ref()).map(Disk::tree).collect()
     }
 
-    fn documents(&self, b: usize) -> Rc<[Document]> {
-        let index = &self.indexes[self.boxes[b].index];
-        let key = (index.id(), index.seq().unwrap());
+    fn documents(&self, b: usize) -> Documents {
+        let at = self.boxes[b].index;
         let mut read = self.read.borrow_mut();
-        if let Some((_, documents)) = read.get(&self.boxes[b].index).filter(|r| r.0 == key) {
-            return documents.clone();
+        let known = read.entry(at).or_default();
+        if self.indexes[at].seq().unwrap() != known.seq {
+            let keep = &mut |_, document: Document| {
+                known.by_id.insert(document.id(), Rc::new(document));
+                Ok(())
+            };
+            known.seq = self.indexes[at].changes_after(known.seq, keep).unwrap();
+            known.all = known.by_id.values().cloned().collect();
         }
-        let documents: Rc<[Document]> = peer::documents(index).into();
-        read.insert(self.boxes[b].index, (key, documents.clone()));
-        documents
+        known.all.clone()
     }
 
     fn index_of(&self, b: usize) -> usize {
@@ -328,8 +493,7 @@ impl System for Model {
         let mut out = Vec::new();
         let index = &self.indexes[self.boxes[b].index];
         settle(&self.commit_of(b, Vec::new()), false, index, hashed.as_slice(), &mut out, emptied()).unwrap();
-        for record in values(&out) {
-            let record: FileRecord = serde_json::from_value(record).unwrap();
+        for record in records::<FileRecord>(&out, |json| serde_json::from_slice(json).unwrap()) {
             if let Some(letter) = record.status.filter(|s| s != "C") {
                 told.letters.push((letter, record.path.spelled()));
             }
@@ -351,7 +515,7 @@ impl System for Model {
         let input = (hashed.as_slice(), Some(spool(&hashed)));
         record(&self.commit_of(b, named), index, author, input, &mut out, emptied(), &mut report).unwrap();
         told.failures.extend(report.failures.into_iter().map(|f| format!("{}: {}", f.0, f.1)));
-        let mut documents = documents_of(&out);
+        let mut documents = records(&out, |json| Document::from_json(json).unwrap());
         if let Some(cut) = cut {
             documents.truncate(cut as usize % (documents.len() + 1));
         }
@@ -362,47 +526,29 @@ impl System for Model {
             }
         }
         self.put(self.boxes[b].index, &documents);
+        told.heard = self.push(self.boxes[b].index);
         told
     }
 
     fn pull(&mut self, b: usize, from: Option<usize>, cut: Option<u32>) -> Told {
-        let own = match self.own(b) {
-            Ok(own) => own,
-            Err(told) => return told,
-        };
-        let actions = self.actions(b, from);
-        let again = self.actions(b, from);
-        assert_eq!(actions, again, "the same plan twice");
-        let index = self.boxes[b].index;
-        let (name, nothing) = (self.boxes[b].name.clone(), Disk::new(NATIVE, false, (0, 0)));
-        let mut disk = std::mem::replace(&mut self.boxes[b].disk, nothing);
-        let others = self.boxes.iter().filter(|o| !o.away && o.name != name).map(|o| (o.name.clone(), &o.disk)).collect();
-        let clock = self.indexes[index].clock().unwrap();
-        let mut fetch = Fetch::new(name, &mut disk, others, clock, own.actor, own.commits);
-        fetch.cut = cut.map(|cut| cut % (u32::try_from(actions.len()).unwrap() + 1));
-        fetch.run(&actions);
-        let Fetch { mut facts, done, failures, notices, .. } = fetch;
-        if let Some(cut) = cut {
-            // the index learns of things after they are so
-            facts.truncate((cut >> 16) as usize % (facts.len() + 1));
+        self.pull_while(b, from, cut, None)
+    }
+
+    fn pull_shifting(&mut self, b: usize, other: usize, change: &Change, after: u32) -> Told {
+        let now = self.seconds(self.boxes[other].index);
+        let shift = Shift { box_name: self.boxes[other].name.clone(), change: change.clone(), now };
+        let told = self.pull_while(b, None, None, Some((after, shift)));
+        if told.refused.is_some() {
+            self.boxes[other].disk.change(change, now);
         }
-        let clean = failures.is_empty() && notices.is_empty() && cut.is_none();
-        let mut told = Told { steps: done, failures, ..Told::default() };
-        told.letters = notices.into_iter().map(|n| ("!".to_owned(), n)).collect();
-        if clean {
-            let mut planned: Vec<String> = actions.iter().map(shown).collect();
-            let mut steps = told.steps.clone();
-            planned.sort();
-            steps.sort();
-            assert_eq!(planned, steps, "what was planned is what was done");
-        }
-        self.boxes[b].disk = disk;
-        self.put(index, &facts);
         told
     }
 
     fn sync(&mut self, a: usize, b: usize, cut: Option<u32>) -> Told {
         let (one, two) = (self.boxes[a].index, self.boxes[b].index);
+        if self.couches.is_some() && (one == two || self.now_ms.is_multiple_of(3000)) {
+            return self.visit(one, cut);
+        }
         if one == two {
             self.merge_hub(one, cut);
         } else {
@@ -493,7 +639,7 @@ impl System for Model {
     }
 
     fn back_up(&mut self, b: usize) {
-        let index = self.indexes[self.boxes[b].index].copy_in_memory(true).unwrap();
+        let index = Store::copy_of(&self.indexes[self.boxes[b].index], true);
         self.boxes[b].backup = Some((self.boxes[b].disk.clone(), index));
     }
 
@@ -509,16 +655,15 @@ impl System for Model {
         };
         if matches!(part, Part::Files | Part::Both | Part::BothInPlace) {
             let mut disk = disk.clone();
-            // every file is a new one
-            for (at, spot) in disk.spots.values_mut().enumerate() {
-                (spot.ino, spot.ctime) = (u64::MAX / 2 + at as u64, i64::MAX / 2);
-            }
+            disk.ticks = here.disk.ticks + (1 << 24);
+            disk.make_all_new();
             disk.cookie = if part == Part::Both { cookie } else { here.disk.cookie };
             disk.touched = if part == Part::Files { here.disk.touched } else { i64::try_from(cookie.1).unwrap() };
             here.disk = disk;
         }
         if part != Part::Files {
-            let index = index.copy_in_memory(matches!(part, Part::InPlace | Part::BothInPlace)).unwrap();
+            let index = Store::copy_of(index, matches!(part, Part::InPlace | Part::BothInPlace));
+            self.read.borrow_mut().remove(&here.index);
             self.indexes[here.index] = index;
         }
         true
@@ -529,7 +674,12 @@ impl System for Model {
         let here = &mut self.boxes[b];
         match &mut here.copy {
             Some(copy) => std::mem::swap(copy, &mut here.disk),
-            None => here.copy = Some(Disk { cookie, ..here.disk.clone() }),
+            None => {
+                let mut copy = Disk { cookie, ..here.disk.clone() };
+                copy.ticks += 1 << 32;
+                copy.make_all_new();
+                here.copy = Some(copy);
+            }
         }
     }
 
@@ -554,10 +704,14 @@ impl System for Model {
             .boxes
             .iter()
             .all(|b| b.index != at || self.indexes[from].boxes().unwrap().by_name(&b.name).is_some_and(|b| b.fields.is_some()));
+        if self.couches.is_some() && pick.is_multiple_of(2) {
+            return self.rebuild_from_database(at);
+        }
         if at == from || !complete {
             return false;
         }
-        self.indexes[at] = Sqlite::in_memory().unwrap();
+        self.read.borrow_mut().remove(&at);
+        self.indexes[at] = Store::new();
         self.merge(from, at, None);
         for b in self.boxes.iter().filter(|b| b.index == at) {
             self.indexes[at].adopt_box(&b.name, b.disk.cookie, false).unwrap();
@@ -565,7 +719,45 @@ impl System for Model {
         true
     }
 
+    fn serve(&mut self, pick: u32) -> Option<String> {
+        let couches = self.couches.as_ref()?;
+        let count = couches.count();
+        let (one, other) = (pick as usize % count, (pick >> 8) as usize % count);
+        let what = match (pick >> 16) % 8 {
+            0..=3 => {
+                if one == other || couches.is_away(one) || couches.is_away(other) {
+                    return None;
+                }
+                let cut = (pick >> 20).is_multiple_of(4).then_some(pick >> 24);
+                couches.replicate(one, other, cut);
+                format!("database {one} is replicated to {other}{}", if cut.is_some() { ", and cut short" } else { "" })
+            }
+            4 | 5 if couches.is_away(one) => {
+                couches.set_away(one, false);
+                format!("the server of database {one} answers again")
+            }
+            4 | 5 => {
+                couches.set_away(one, true);
+                format!("the server of database {one} goes away")
+            }
+            6 => {
+                couches.make_anew(one);
+                format!("database {one} is lost, and made anew")
+            }
+            _ => {
+                let index = pick as usize % self.indexes.len();
+                let told = self.visit(index, Some(pick >> 4));
+                format!("index {index} visits its database, and a request goes wrong {told:?}")
+            }
+        };
+        tally::count(&what.split(' ').filter(|w| w.parse::<u32>().is_err()).take(6).collect::<Vec<_>>().join(" "));
+        Some(what)
+    }
+
     fn meet(&mut self) {
+        if let Some(couches) = &self.couches {
+            (0..couches.count()).for_each(|number| couches.set_away(number, false));
+        }
         for b in 0..self.boxes.len() {
             // a restored index may not know that it writes for the box: then it is taken up again
             let here = &self.boxes[b];
@@ -574,14 +766,7 @@ impl System for Model {
                 index.adopt_box(&here.name, here.disk.cookie, false).unwrap();
             }
         }
-        for _ in 0..2 {
-            for a in 0..self.indexes.len() {
-                for b in (0..self.indexes.len()).filter(|b| *b != a) {
-                    self.merge(a, b, None);
-                }
-                self.merge_hub(a, None);
-            }
-        }
+        self.merge_all();
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -596,31 +781,29 @@ impl System for Model {
         self.boxes[b].disk.folds
     }
 
-    /// Merging in any order and any batching gives the same index.
+    /// Merging all that was ever written, in any order and any batching, gives the same index.
     fn check_end(&mut self) -> Result<(), String> {
-        let all: Vec<Document> = self.indexes.iter().flat_map(|i| peer::documents(i)).collect();
         let mut rng = Rng(self.now_ms);
         let mut map = Map::new(1);
-        map.put(&all, Origin::Elsewhere).unwrap();
-        for _ in 0..2 {
-            let mut shuffled = all.clone();
-            for at in (1..shuffled.len()).rev() {
-                shuffled.swap(at, rng.below(at + 1));
-            }
-            let mut index = Sqlite::in_memory().unwrap();
-            let mut rest = shuffled.as_slice();
-            while !rest.is_empty() {
-                let (batch, next) = rest.split_at(1 + rng.below(rest.len()));
-                index.put(batch, Origin::Elsewhere).unwrap();
-                rest = next;
-            }
-            let mut merged: Vec<String> = peer::documents(&index).iter().map(Document::canonical).collect();
-            merged.sort();
-            if merged != map.canonical() {
-                return Err("merging in another order gives another index".to_owned());
-            }
+        map.put(&self.written, Origin::Elsewhere).unwrap();
+        let mut shuffled: Vec<&Document> = self.written.iter().collect();
+        for at in (1..shuffled.len()).rev() {
+            shuffled.swap(at, rng.below(at + 1));
         }
-        Ok(())
+        let mut index = Store::new();
+        let mut rest = shuffled.as_slice();
+        while !rest.is_empty() {
+            let (batch, next) = rest.split_at(1 + rng.below(rest.len()));
+            let batch: Vec<Document> = batch.iter().copied().cloned().collect();
+            index.put(&batch, Origin::Elsewhere).unwrap();
+            rest = next;
+        }
+        let mut merged: Vec<String> = peer::documents(&*index).iter().map(Document::canonical).collect();
+        merged.sort();
+        if merged != map.canonical() {
+            return Err("merging in another order gives another index".to_owned());
+        }
+        self.check_databases()
     }
 }
 

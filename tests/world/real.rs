@@ -5,7 +5,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -14,17 +13,42 @@ use std::time::{Duration, UNIX_EPOCH};
 use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::index::sqlite::{Access, Sqlite};
-use litter::record::{Document, Policy, Want};
+use litter::record::{Policy, Want};
 use litter::report::Collected;
 use serde_json::Value;
 
 use crate::peer;
 use crate::rng::Rng;
 use crate::shell::{Ran, Shell};
-use crate::system::{Change, Node, Part, System, Told, Tree};
+use crate::system::{Change, Documents, Node, Part, System, Told, Tree};
+use crate::tally;
 
 /// What is ltr's own in a box.
 const OWN: [&str; 3] = [".ltr", ".ltr-tmp", ".ltr-index"];
+
+/// The programs that matter to a command, and calls at which they are killed.
+const COMMIT_CALLS: [(&str, &str); 6] = [
+    ("ltr-scan", "write"),
+    ("ltr-hash", "write"),
+    ("ltr-record", "write"),
+    ("ltr-index-put", "write"),
+    ("ltr-index-put", "pwrite64"),
+    ("ltr-index-put", "fdatasync"),
+];
+const PULL_CALLS: [(&str, &str); 10] = [
+    ("ltr-index-sync", "pwrite64"),
+    ("ltr-plan", "write"),
+    ("ltr-fetch", "openat2"),
+    ("ltr-fetch", "write"),
+    ("ltr-fetch", "syncfs"),
+    ("ltr-fetch", "renameat2"),
+    ("ltr-fetch", "unlinkat"),
+    ("ltr-fetch", "mkdirat"),
+    ("ltr-fetch", "utimensat"),
+    ("ltr-fetch", "exit_group"),
+];
+const SYNC_CALLS: [(&str, &str); 3] =
+    [("ltr-index-sync", "pwrite64"), ("ltr-index-sync", "fdatasync"), ("ltr-index-sync", "write")];
 
 pub struct Real {
     shell: Shell,
@@ -116,24 +140,52 @@ impl Real {
         told
     }
 
-    /// Runs a command in a process group of its own, and kills that after a while.
-    fn killed(&self, b: usize, args: &[&str], after: Duration) {
+    /// Runs a command of which one program is another script, which can run the real one as `$real`.
+    fn run_with(&self, b: usize, args: &[&str], program: &str, script: &str) -> Ran {
+        let folder = self.shell.at("shims");
+        fs::create_dir(&folder).unwrap();
+        let real = Path::new(env!("CARGO_BIN_EXE_ltr-scan")).with_file_name(program);
+        let file = folder.join(program);
+        fs::write(&file, format!("#!/bin/sh\nreal='{}'\nmet='{}'\n{script}\n", real.display(), self.shell.at("met").display()))
+            .unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = self.shell.command(&self.names[b], "ltr");
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(after);
-        let group = rustix::process::Pid::from_child(&child);
-        // gone already, if it was quick
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        child.wait().unwrap();
-        // the others of the group die too, but need not have done so yet
-        while rustix::process::test_kill_process_group(group).is_ok() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let path = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path).unwrap();
+        let path = format!("{}:{}", folder.display(), path.to_str().unwrap());
+        let output = command.args(args).env("PATH", path).stdin(Stdio::null()).output().unwrap();
+        fs::remove_dir_all(folder).unwrap();
         for left in fs::read_dir(self.shell.at("tmp")).unwrap() {
             let left = left.unwrap().path();
             if left.is_dir() { fs::remove_dir_all(left) } else { fs::remove_file(left) }.unwrap();
         }
+        Ran {
+            shown: format!("{args:?} with another {program}"),
+            status: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            raw: output.stdout,
+        }
+    }
+
+    /// Whether the script of [`Self::run_with`] said that it came to that.
+    fn was_met(&self) -> bool {
+        fs::remove_file(self.shell.at("met")).is_ok()
+    }
+
+    /// Runs a command of which a program is killed at one of its system calls, by count: whenever it is
+    /// replayed it ends at the same one.
+    fn killed(&self, b: usize, args: &[&str], cut: u32, points: &[(&str, &str)]) {
+        let (program, call) = points[cut as usize % points.len()];
+        let number = 1 + (cut >> 8) % 6;
+        let script = format!(
+            "test ! -e \"$met\" || exec \"$real\" \"$@\"\n\
+             strace -q -o /dev/null -e trace={call} -e signal=none -e inject={call}:signal=KILL:when={number} \"$real\" \"$@\"\n\
+             status=$?\ntest $status != 137 || : >\"$met\"\nexit $status"
+        );
+        let ran = self.run_with(b, args, program, &script);
+        assert!(!ran.err.contains("panicked"), "{ran:?}");
+        let met = if self.was_met() { "killed at" } else { "never came to" };
+        tally::count(&format!("{} {met} {program} {call}", args[0]));
     }
 
     /// `-n` says what the same command then does, and changes nothing.
@@ -272,8 +324,8 @@ impl System for Real {
         found
     }
 
-    fn documents(&self, b: usize) -> Rc<[Document]> {
-        peer::documents(&Sqlite::open(&self.index(b), Access::Read).unwrap()).into()
+    fn documents(&self, b: usize) -> Documents {
+        peer::documents(&Sqlite::open(&self.index(b), Access::Read).unwrap()).into_iter().map(Rc::new).collect()
     }
 
     fn index_of(&self, b: usize) -> usize {
@@ -328,7 +380,7 @@ impl System for Real {
         let mut args = vec!["commit", "--gone-ok"];
         args.extend(path);
         if let Some(cut) = cut {
-            self.killed(b, &args, Duration::from_millis(u64::from(cut % 100)));
+            self.killed(b, &args, cut, &COMMIT_CALLS);
             return Told::default();
         }
         let ran = self.ltr(b, &args);
@@ -338,9 +390,12 @@ impl System for Real {
 
     fn pull(&mut self, b: usize, from: Option<usize>, cut: Option<u32>) -> Told {
         let mut args = vec!["pull", "--gone-ok", "--json"];
+        if cut.is_some() {
+            args.extend(["-j", "1"]);
+        }
         args.extend(from.map(|from| self.names[from].as_str()));
         if let Some(cut) = cut {
-            self.killed(b, &args, Duration::from_millis(u64::from(cut % 150)));
+            self.killed(b, &args, cut, &PULL_CALLS);
             return Told::default();
         }
         let planned = self.now.is_multiple_of(3).then(|| self.dry(b, &args));
@@ -352,10 +407,39 @@ impl System for Real {
         told
     }
 
+    /// The file is written in place, after the sources were synced, after the plan was made, or after what it
+    /// says was done.
+    fn pull_shifting(&mut self, b: usize, other: usize, change: &Change, after: u32) -> Told {
+        let Change::Write { name, content, .. } = change else { return Told::default() };
+        let staged = self.shell.at("shifted");
+        fs::write(&staged, content).unwrap();
+        let now = self.now.saturating_add_signed(self.wrong[other]);
+        if !now.is_multiple_of(4) {
+            let time = UNIX_EPOCH + Duration::from_secs(now);
+            fs::File::options().write(true).open(&staged).unwrap().set_modified(time).unwrap();
+        }
+        let target = self.root(other).join(name);
+        let write = format!("cat '{0}' >'{1}'\ntouch -r '{0}' '{1}'", staged.display(), target.display());
+        let change = format!("test -e \"$met\" || {{\n: >\"$met\"\n{write}\n}}");
+        let args = ["pull", "--gone-ok", "--json"];
+        let (program, script) = match after % 3 {
+            0 => ("ltr-plan", format!("{change}\nexec \"$real\" \"$@\"")),
+            1 => ("ltr-fetch", format!("{change}\nexec \"$real\" \"$@\"")),
+            _ => ("ltr-fetch", format!("\"$real\" \"$@\"\nstatus=$?\n{change}\nexit $status")),
+        };
+        let ran = self.run_with(b, &args, program, &script);
+        if !self.was_met() {
+            let written = self.shell.sh(".", &write);
+            assert_eq!(written.status, 0, "{written:?}");
+        }
+        fs::remove_file(staged).unwrap();
+        Told { steps: steps(&ran, "done"), ..self.told(&ran) }
+    }
+
     fn sync(&mut self, a: usize, b: usize, cut: Option<u32>) -> Told {
         let other = self.folder(b).display().to_string();
         if let Some(cut) = cut {
-            self.killed(a, &["sync", &other], Duration::from_millis(u64::from(cut % 60)));
+            self.killed(a, &["sync", &other], cut, &SYNC_CALLS);
             return Told::default();
         }
         self.told(&self.ltr(a, &["sync", &other]))
@@ -421,20 +505,21 @@ impl System for Real {
         }
         let over = matches!(part, Part::InPlace | Part::BothInPlace);
         if matches!(part, Part::Files | Part::Both | Part::BothInPlace) {
-            for entry in fs::read_dir(self.root(b)).unwrap() {
-                let path = entry.unwrap().path();
+            let comes = |path: &Path| {
                 let own = OWN.iter().any(|own| path.ends_with(own));
-                if !own || (part == Part::Both && path.ends_with(".ltr")) {
-                    if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+                !own || (part == Part::Both && path.file_name().is_some_and(|name| name == ".ltr"))
+            };
+            // the files that go are there until all have come, so that none gets the inode of another
+            let staged = self.shell.at("restoring");
+            self.copy(&from.join("files"), &staged);
+            let gone = self.shell.at("gone");
+            fs::create_dir(&gone).unwrap();
+            for (folder, to) in [(self.root(b), gone.clone()), (staged.clone(), self.root(b))] {
+                for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| comes(path)) {
+                    fs::rename(&path, to.join(path.file_name().unwrap())).unwrap();
                 }
             }
-            for entry in fs::read_dir(from.join("files")).unwrap() {
-                let path = entry.unwrap().path();
-                let own = OWN.iter().any(|own| path.ends_with(own));
-                if !own || (part == Part::Both && path.ends_with(".ltr")) {
-                    self.copy(&path, &self.root(b));
-                }
-            }
+            [staged, gone].iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
         }
         if part != Part::Files {
             self.move_index_in(b, &from.join("index"), over);

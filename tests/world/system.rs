@@ -32,6 +32,9 @@ impl Node {
 /// A folder's files by their names in it, ltr's own left out.
 pub type Tree = BTreeMap<String, Node>;
 
+/// All documents of an index, by their keys.
+pub type Documents = Rc<[Rc<Document>]>;
+
 /// What a person does to the files of a box.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -60,6 +63,8 @@ pub struct Told {
     pub failures: Vec<String>,
     /// It did nothing, for this reason.
     pub refused: Option<String>,
+    /// It also heard what others know.
+    pub heard: bool,
 }
 
 impl std::fmt::Debug for Told {
@@ -104,7 +109,7 @@ pub trait System {
     }
 
     /// Every document of the index that the box `b` uses.
-    fn documents(&self, b: usize) -> Rc<[Document]>;
+    fn documents(&self, b: usize) -> Documents;
 
     /// A number for the index that the box uses.
     fn index_of(&self, b: usize) -> usize;
@@ -117,6 +122,10 @@ pub trait System {
     fn commit(&mut self, b: usize, path: Option<&str>, cut: Option<u32>) -> Told;
 
     fn pull(&mut self, b: usize, from: Option<usize>, cut: Option<u32>) -> Told;
+
+    /// Pulls, while somebody changes a file of the box `other`: before so many steps are done, of as many as
+    /// there are.
+    fn pull_shifting(&mut self, b: usize, other: usize, change: &Change, after: u32) -> Told;
 
     /// Merges the index of `a` with that of `b`, or with something else that keeps documents.
     fn sync(&mut self, a: usize, b: usize, cut: Option<u32>) -> Told;
@@ -163,6 +172,12 @@ pub trait System {
 
     /// Whether the disk takes two names for one that differ only in case.
     fn folds_case(&self, b: usize) -> bool;
+
+    /// Something happens to servers and their databases: one is replicated to another, is away, comes back,
+    /// is lost. What, where there are any.
+    fn serve(&mut self, _: u32) -> Option<String> {
+        None
+    }
 
     /// A check of the system's own, at the end.
     fn check_end(&mut self) -> Result<(), String> {
