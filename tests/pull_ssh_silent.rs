@@ -43,13 +43,13 @@ fn filled(far: &Far, root: &str, many: bool) {
 fn a_program_that_brings_files_and_hangs_is_given_up() {
     let cases = [
         (ALL, "tar", "hang", true),
-        (ALL, "tar", "it \"$@\" | { head -c 40000; hang; }", true),
+        (ALL, "tar", "it \"$@\" | { some 40000; hang; }", true),
         (FEW, "rsync", "hang", false),
-        (FEW, "rsync", "it \"$@\" | { head -c 500; hang; }", false),
+        (FEW, "rsync", "it \"$@\" | { some 500; hang; }", false),
         (SFTP, "sftp-server", "hang", false),
-        (SFTP, "sftp-server", "it \"$@\" | { head -c 300000; hang; }", false),
+        (SFTP, "sftp-server", "it \"$@\" | { some 300000; hang; }", false),
         (BARE, "tail", "hang", false),
-        (BARE, "tail", "it \"$@\" | { head -c 700; hang; }", false),
+        (BARE, "tail", "it \"$@\" | { some 700; hang; }", false),
     ];
     each(&cases, |(kit, program, script, many)| {
         let Some(far) = patient(*kit) else { return };
@@ -75,7 +75,7 @@ fn a_program_that_reads_or_writes_an_index_and_hangs_is_given_up() {
     let cases = [
         ("ltr-locate", "hang", 3),
         ("ltr-index-get", "hang", 3),
-        ("ltr-index-get", "it \"$@\" | { head -c 3000; hang; }", 3),
+        ("ltr-index-get", "it \"$@\" | { some 3000; hang; }", 3),
         ("ltr-index-put", "hang", 3),
         ("ltr-index-put", "it \"$@\" | { head -n 1; hang; }", 3),
     ];
@@ -104,9 +104,9 @@ fn a_push_to_a_machine_that_hangs_is_given_up() {
     let cases = [
         ("ltr-lock", "hang"),
         ("tar", "hang"),
-        ("tar", "head -c 20000; hang"),
+        ("tar", "some 20000; hang"),
         ("sftp-server", "hang"),
-        ("sftp-server", "it \"$@\" | { head -c 50; hang; }"),
+        ("sftp-server", "it \"$@\" | { some 50; hang; }"),
         ("ltr-fetch", "case $* in *--stage*) it \"$@\";; *) hang;; esac"),
         ("ltr-fetch", "case $* in *--stage*) it \"$@\";; *) cat >/dev/null; hang;; esac"),
         ("ltr-index-put", "case $# in 0) hang;; *) it \"$@\";; esac"),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
-use litter::fetch::{Me, Options, fetch};
+use litter::fetch::{Me, Options, fetch, stage};
 use litter::index::sqlite::{Access, now_ms};
 use litter::plan::is_awaited;
 use litter::report::Report as _;
@@ -60,7 +60,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
     let _lock = lock::take_or_inherit(&root, cli::lock_above())?;
     if args.stage {
-        root.staging()?;
+        stage(&root)?;
         return Ok(Exit::Done);
     }
     let mut index = located.open(Access::Write)?;

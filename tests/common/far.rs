@@ -132,7 +132,8 @@ impl Far {
         command
     }
 
-    /// Puts a shell script in the place of a program over there. In it, `it` runs the program itself, and
+    /// Puts a shell script in the place of a program over there. In it, `it` runs the program itself, `some N` passes on
+    /// so many bytes, each at once (head(1) would keep them, and who asks for more would wait), and
     /// `hang` does not come back while the test runs. Whoever asks for its version is told.
     pub fn wrap(&self, program: &str, script: &str) {
         let real = [binaries(), "/usr/bin".into(), "/bin".into(), "/usr/lib/openssh".into()]
@@ -145,6 +146,7 @@ impl Far {
         let hang = format!("while test -e '{stays}' && ! test -e '{go}'; do sleep 0.1; done");
         let text = format!(
             "#!/bin/sh\nPATH=$PATH:/usr/bin:/bin\nit () {{ '{real}' \"$@\"; }}\nhang () {{ {hang}; }}\n\
+             some () {{ dd bs=1 count=$1 status=none; }}\n\
              case $1 in --version) it \"$@\"; exit;; esac\n{script}\n"
         );
         let file = self.dir.path().join("first").join(program);

@@ -9,7 +9,7 @@ use crate::boxfs::{Kind, is_own};
 use crate::path::SpacePath;
 
 /// The file in the staging folder; each line is a JSON array of a name there and a path of the box.
-const JOURNAL: &str = "paths";
+pub(super) const JOURNAL: &str = "paths";
 /// More than that is not ours.
 const LONGEST: u64 = 64 << 20;
 

@@ -10,6 +10,7 @@ mod bulk;
 mod examine;
 mod folders;
 mod follow;
+mod foreign;
 mod holders;
 mod install;
 mod journal;
@@ -52,6 +53,7 @@ use crate::stamp::Clock;
 use crate::stream::{ErrorRecord, Tagged, Writer};
 use crate::version::Version;
 
+pub use foreign::stage;
 pub use verify::verify_stream;
 
 use movers::Movers;

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::foreign::step_aside;
 use super::journal::is_slot;
 use super::names::numbered_name;
 use super::plan::Plan;
@@ -22,6 +23,9 @@ use crate::record::{Mode, Sha1, Verb};
 impl Run<'_> {
     /// Sorts out what an interrupted run left in the staging folder.
     pub(super) fn recover(&mut self, plan: &Plan) -> Result<()> {
+        for (was, is) in step_aside(&self.staging)? {
+            self.report.notice(&format!("{}: is nothing that ltr put there: now {}", shown(&was), shown(&is)));
+        }
         let names = self.staging.names()?;
         let noted = self.staging.noted()?;
         // what waits to go in first: what came out may be put back in its stead
@@ -245,7 +249,7 @@ pub(super) fn hash_slot(root: &BoxRoot, slot: &SpacePath) -> Result<Hashed> {
 
 /// Whether only the run that staged something under this name would look for it there: a symlink,
 /// `<sha1>+N`, or the list of what another program is to bring.
-fn is_for_one_run(name: &str) -> bool {
+pub(super) fn is_for_one_run(name: &str) -> bool {
     let duplicate = name.split_once('+').is_some_and(|(hex, _)| hex.parse::<Sha1>().is_ok());
     let list = ["rsync-", "sftp-"].iter().any(|program| name.starts_with(program)) && name.ends_with(".list");
     duplicate || list || name.starts_with("l-")
