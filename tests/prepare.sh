@@ -20,6 +20,9 @@ need zsh zsh
 need fish fish
 need update-mime-database shared-mime-info
 need strace strace
+need faketime faketime
+need setpriv util-linux
+need script bsdutils
 need sqlite3 sqlite3
 need jq jq
 need man man-db

@@ -176,7 +176,14 @@ impl Far {
 
     /// Runs a command of a shell, in the folder of everything.
     pub fn shell(&self, line: &str) -> Said {
-        Said::of(&self.command(Path::new("/bin/sh"), ".").args(["-c", line]).output().unwrap())
+        Said::of(&self.shell_command(line).output().unwrap())
+    }
+
+    /// The same, to be run.
+    pub fn shell_command(&self, line: &str) -> Command {
+        let mut command = self.command(Path::new("/bin/sh"), ".");
+        command.args(["-c", line]);
+        command
     }
 
     /// Runs `ltr ARGS` in a box.
