@@ -23,9 +23,12 @@
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod far;
 mod found;
 mod point;
 mod scene;
+#[path = "../common/sshd.rs"]
+mod sshd;
 mod trial;
 
 use trial::try_all;

@@ -246,7 +246,9 @@ pub fn glimpse(scene: &str, points: Vec<Point>) -> Vec<Point> {
         let fault = fault.parse().unwrap();
         chosen.extend(points.iter().rfind(|p| p.program == program && p.call == call && p.fault == fault).cloned());
     }
-    for point in points {
+    // each takes seconds: of that scene only what the others have not, kills of what brings files from elsewhere
+    let brings = |p: &Point| p.about.is_some() && matches!(p.fault, Fault::Kill | Fault::KillAll);
+    for point in points.into_iter().filter(|p| scene != "pull-ssh" || brings(p)) {
         groups.entry((point.call.clone(), main.then(|| point.fault.clone()), point.about.is_some())).or_default().push(point);
     }
     for (key, group) in groups {

@@ -50,6 +50,7 @@ pub fn make(name: &str) -> Scene {
         "pull" => (behind(&world), &["pull", "src"], false),
         "pull-new" => (empty(&world), &["pull", "src"], false),
         "pull-any" => (three(&world), &["pull"], false),
+        "pull-ssh" => (crate::far::behind_ssh(&world), &["pull", "src"], false),
         "rm" => (purged(&world), &["rm", "-r", "keep", "dir"], true),
         "sync" => (apart(&world), &["sync", "src"], false),
         _ => panic!("no scene {name}"),

@@ -110,6 +110,7 @@ fn run(scene: &Scene, point: Option<&Point>, traces: bool) -> Ran {
     command.args(["-c", &line]).env_clear().current_dir(&scene.boxes[0].root).process_group(0);
     command.env("PATH", format!("{}:{}:/usr/bin:/bin", shims.display(), binaries().display()));
     command.env("LTR_EXEC_PATH", &scripts).env("HOME", dir).env("TMPDIR", dir.join("tmp")).env("LC_ALL", "C");
+    command.envs(crate::far::environment(dir));
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let group = rustix::process::Pid::from_child(&child);
     let (ended, end) = std::sync::mpsc::channel::<()>();
