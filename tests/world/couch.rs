@@ -29,9 +29,11 @@ pub enum Fault {
     Failed,
     /// The server stops: from here on nothing comes.
     Stopping,
+    /// Another database is replicated to this one just before it.
+    Overtaken,
 }
 
-pub const FAULTS: [Fault; 5] = [Fault::Lost, Fault::Unanswered, Fault::Half, Fault::Failed, Fault::Stopping];
+pub const FAULTS: [Fault; 6] = [Fault::Lost, Fault::Unanswered, Fault::Half, Fault::Failed, Fault::Stopping, Fault::Overtaken];
 
 /// A revision: what it replaces, whether it deletes, and the document's fields.
 #[derive(Clone, Debug)]
@@ -237,6 +239,29 @@ struct Servers {
     requests: u32,
 }
 
+impl Servers {
+    /// Replicates as CouchDB does it: each leaf with all that it came from; or only some documents, where it
+    /// is cut short.
+    fn replicate(&mut self, from: usize, to: usize, cut: Option<u32>) {
+        if from == to || self.databases[from].away || self.databases[to].away {
+            return;
+        }
+        let source = self.databases[from].documents.clone();
+        let target = &mut self.databases[to];
+        let some = cut.map_or(source.len(), |cut| cut as usize % (source.len() + 1));
+        for (id, revs) in source.into_iter().take(some) {
+            let there = target.documents.entry(id.clone()).or_default();
+            let before = there.all.len();
+            for (rev, new) in revs.all {
+                there.all.entry(rev).or_insert(new);
+            }
+            if there.all.len() > before {
+                target.changed(&id);
+            }
+        }
+    }
+}
+
 /// The servers of a world, each with one database, and a client for each.
 pub struct Couches {
     servers: Arc<Mutex<Servers>>,
@@ -306,26 +331,9 @@ impl Couches {
         self.servers().databases[number].documents.get(id).is_some_and(|revs| !revs.is_deleted())
     }
 
-    /// Replicates as CouchDB does it: each leaf with all that it came from; or only some documents, where it
-    /// is cut short.
+    /// See [`Servers::replicate`].
     pub fn replicate(&self, from: usize, to: usize, cut: Option<u32>) {
-        let mut servers = self.servers();
-        if from == to || servers.databases[from].away || servers.databases[to].away {
-            return;
-        }
-        let source = servers.databases[from].documents.clone();
-        let target = &mut servers.databases[to];
-        let some = cut.map_or(source.len(), |cut| cut as usize % (source.len() + 1));
-        for (id, revs) in source.into_iter().take(some) {
-            let there = target.documents.entry(id.clone()).or_default();
-            let before = there.all.len();
-            for (rev, new) in revs.all {
-                there.all.entry(rev).or_insert(new);
-            }
-            if there.all.len() > before {
-                target.changed(&id);
-            }
-        }
+        self.servers().replicate(from, to, cut);
     }
 
     /// The documents of a database as they were written, by key, and how many of them have conflicts.
@@ -356,7 +364,12 @@ impl Middleware for Wire {
         let fault = servers.spoil.as_ref().filter(|(requests, _)| requests.contains(&number)).map(|s| s.1);
         let stopped = servers.spoil.as_ref().is_some_and(|s| s.1 == Fault::Stopping && number >= s.0.start);
         let (name, path) = head.uri.path()[1..].split_once('/').unwrap_or((&head.uri.path()[1..], ""));
-        let database = &mut servers.databases[name[1..].parse::<usize>().unwrap()];
+        let at = name[1..].parse::<usize>().unwrap();
+        if fault == Some(Fault::Overtaken) {
+            let other = (at + 1) % servers.databases.len();
+            servers.replicate(other, at, None);
+        }
+        let database = &mut servers.databases[at];
         if database.away || stopped || fault == Some(Fault::Lost) {
             return Err(gone());
         }
