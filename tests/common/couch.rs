@@ -59,7 +59,7 @@ impl Couch {
 
     /// Whether it is CouchDB itself: LTR_TEST_COUCHDB may name a stand-in that somebody else started.
     pub fn is_real(&self) -> bool {
-        self.server.is_none() && get(&self.url)["vendor"]["name"] != "PouchDB Server"
+        self.server.is_none() && get(&self.url)["couchdb"] == "Welcome"
     }
 
     /// The URL of a database of this test's own, which is not made yet.
