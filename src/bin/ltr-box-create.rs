@@ -31,7 +31,7 @@ struct Args {
     /// Take up a box that exists, whose cookie or index was lost
     #[arg(long)]
     reattach: bool,
-    /// Go on where the same command was cut short; a box that is finished is left as it is
+    /// Leave a box as it is that the same command has finished
     #[arg(long)]
     resume: bool,
     /// Where the box can be reached; else user@host:/DIR

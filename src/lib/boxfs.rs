@@ -30,6 +30,8 @@ use crate::record::{Ftype, Local, Mode};
 pub const STAGING: &str = ".ltr-tmp";
 /// The file at a box's root that says which box it is.
 pub const COOKIE: &str = ".ltr";
+/// What the name of a cookie begins with while it waits in the staging folder.
+pub const COOKIE_STAGED: &[u8] = b"cookie-";
 /// The folder of an index that a box carries with it.
 pub const CARRIED_INDEX: &str = ".ltr-index";
 

@@ -1,7 +1,7 @@
 //! Making a folder a box: its document, its cookie, and this index as the one that writes for it.
 //!
 //! The document comes first, then the cookie, then the hand that writes. A command that was killed in
-//! between is repeated with `--reattach`: it takes up the box of that name as far as it got.
+//! between is repeated: it takes up the box as far as it got.
 
 mod carry;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use self::carry::Place;
-use crate::boxfs::{BoxRoot, COOKIE};
+use crate::boxfs::{BoxRoot, COOKIE, COOKIE_STAGED};
 use crate::cookie::{Cookie, cookie_path};
 use crate::couch;
 use crate::couch::places::Places;
@@ -54,7 +54,8 @@ pub struct Create {
     pub carry: bool,
     /// The box exists already; its cookie or its index was lost.
     pub reattach: bool,
-    /// Where the same command was cut short, go on from there; a box that is finished is left as it is.
+    /// A box that the same command has finished is left as it is; else it is refused. One that it began is
+    /// gone on with in any case.
     pub resume: bool,
     /// Where the box can be reached; empty: the folder on `host`.
     pub urls: Vec<String>,
@@ -110,7 +111,10 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, places: &Places, output: W, r
     let place = carry::place(&root, &space, &file, wish.carry)?;
     let cookie = format!("{}/{}", place.space, wish.box_name);
     check_cookie(&cookie, &root, &place.file, places)?;
-    let progress = if wish.resume { progress(wish, &place, &file, &root, &cookie)? } else { Progress::None };
+    let progress = match progress(wish, &place, &file, &root, &cookie)? {
+        Progress::Done if !wish.resume => Progress::None,
+        progress => progress,
+    };
     let reattach = wish.reattach || progress == Progress::Begun;
     let wish = &Create { reattach, ..wish.clone() };
     let done = progress == Progress::Done;
@@ -215,7 +219,7 @@ fn check_free(beneath: &BoxRoot, cookie: &str, reattach: bool) -> Result<bool> {
     if there != cookie {
         bail!("{}: already the box {there}", beneath.path().display());
     }
-    ensure!(reattach, "{}: already the box {there} (if its index was lost, or it was not finished: --reattach)", shown.display());
+    ensure!(reattach, "{}: already the box {there} (if its index was lost: --reattach)", shown.display());
     Ok(true)
 }
 
@@ -308,7 +312,11 @@ fn default_url(wish: &Create, root: &Path) -> Option<String> {
 /// Writes the cookie whole or not at all, and never over another one.
 fn write_cookie(beneath: &BoxRoot, cookie: &str) -> Result<()> {
     let staging = beneath.staging()?;
-    let staged = staging.join(format!("cookie-{:08x}", random_id()).as_bytes())?;
+    for left in beneath.names(&staging)?.into_iter().filter(|name| name.starts_with(COOKIE_STAGED)) {
+        // of a command that was killed
+        beneath.unlink(&staging.join(&left)?)?;
+    }
+    let staged = staging.join(&[COOKIE_STAGED, format!("{:08x}", random_id()).as_bytes()].concat())?;
     let mut file = beneath.create(&staged)?;
     file.write_all(format!("{cookie}\n").as_bytes())?;
     // whoever may look into the box may know which one it is; file systems without modes have no say

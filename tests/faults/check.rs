@@ -23,25 +23,44 @@ pub struct State {
     pub claims: BTreeMap<String, BTreeMap<String, Value>>,
     /// All documents, as they are.
     pub documents: BTreeMap<String, BTreeMap<String, Value>>,
+    /// By box.
+    pub cookies: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl State {
     /// Of the first box's index all; of another's, what it says of its own box, since what it knows of the others is
     /// what it was last told; with `all`, everything.
     pub fn of(boxes: &[TestBox], all: bool) -> Self {
-        let mut state =
-            Self { trees: BTreeMap::new(), staged: BTreeMap::new(), claims: BTreeMap::new(), documents: BTreeMap::new() };
+        let mut state = Self {
+            trees: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            cookies: BTreeMap::new(),
+        };
         for b in boxes {
-            state.trees.insert(b.name.clone(), b.tree());
+            // the folder of the scene has another name each time
+            let dir = b.root.parent().unwrap().to_str().unwrap();
+            state.trees.insert(b.name.clone(), if b.root.exists() { b.tree() } else { BTreeMap::new() });
             let mut staged = Vec::new();
             files_below(&b.at(".ltr-tmp"), &mut staged);
             state.staged.insert(b.name.clone(), staged);
+            let cookie = fs::read_to_string(b.at(".ltr")).ok();
+            let made = cookie.is_some();
+            let cookie = cookie.map(|text| ("cookie".to_owned(), text.replace(dir, "DIR")));
+            state.cookies.insert(b.name.clone(), cookie.into_iter().collect());
             let name = b.index.file_name().unwrap().to_str().unwrap().to_owned();
             if !state.documents.contains_key(&name) && b.index.exists() {
-                let mut documents = read(&b.index);
+                let mut documents = match read(&b.index) {
+                    Ok(documents) => documents,
+                    // of a box that is being made, its index may be as well
+                    Err(_) if !made => continue,
+                    Err(e) => panic!("{}: {e:#}", b.index.display()),
+                };
                 let first = boxes[0].index == b.index;
                 documents.retain(|_, d| all || first || d["box"] == b.name.as_str());
-                state.claims.insert(name.clone(), documents.iter().filter_map(|(id, d)| Some((id.clone(), claim(d)?))).collect());
+                let claims = documents.iter().filter_map(|(id, d)| Some((id.clone(), claim(d, dir)?)));
+                state.claims.insert(name.clone(), claims.collect());
                 state.documents.insert(name, documents);
             }
         }
@@ -102,8 +121,8 @@ fn files_below(folder: &Path, found: &mut Vec<Vec<u8>>) {
     }
 }
 
-fn read(index: &Path) -> BTreeMap<String, Value> {
-    let index = Sqlite::open(index, Access::Read).unwrap();
+fn read(index: &Path) -> anyhow::Result<BTreeMap<String, Value>> {
+    let index = Sqlite::open(index, Access::Read)?;
     let mut documents = BTreeMap::new();
     let mut add = |document: Document| {
         let mut value = serde_json::to_value(&document).unwrap();
@@ -111,17 +130,19 @@ fn read(index: &Path) -> BTreeMap<String, Value> {
         documents.insert(value["_id"].as_str().unwrap().to_owned(), value);
         Ok(())
     };
-    index.changes(None, &mut add).unwrap();
-    documents
+    index.changes(None, &mut add)?;
+    Ok(documents)
 }
 
-fn claim(document: &Value) -> Option<Value> {
+fn claim(document: &Value, dir: &str) -> Option<Value> {
     let kind = document["type"].as_str()?;
     let fields: &[&str] = match kind {
         "entry" => {
             &["type", "box", "path", "present", "purged", "ftype", "sha1", "size", "mtime", "mtime_nsec", "mode", "target"]
         }
         "mark" => &["type", "box", "path", "want", "alone"],
+        "box" => &["type", "policy", "urls", "reserve"],
+        "space" => &["type", "name", "mincopies"],
         _ => return None,
     };
     let mut claim: serde_json::Map<String, Value> =
@@ -130,7 +151,7 @@ fn claim(document: &Value) -> Option<Value> {
         // a folder's time is when it was last filled, a symlink's when the scene was made
         claim.retain(|field, _| !["mtime", "mtime_nsec", "size"].contains(&field.as_str()));
     }
-    Some(Value::Object(claim))
+    serde_json::from_str(&Value::Object(claim).to_string().replace(dir, "DIR")).ok()
 }
 
 /// What a fault did to a state that was `before`, where without it there would have been `wanted`.
@@ -163,6 +184,7 @@ pub fn is_as_wanted(now: &State, wanted: &State) -> Vec<String> {
     // what was never committed may yet be so, under the name that it was kept by
     claims.retain(|text| !text.contains("/unc.conflict-"));
     wrong.extend(claims);
+    wrong.extend(differences("cookie", String::clone, &now.cookies, &wanted.cookies));
     wrong.extend(is_in_order(now, wanted));
     wrong
 }
@@ -176,10 +198,12 @@ pub fn is_in_order(now: &State, wanted: &State) -> Vec<String> {
     wrong
 }
 
-/// The difference that a command made which has nothing to do.
-pub fn is_unchanged(now: &State, before: &State) -> Vec<String> {
+/// The difference that a command made which has nothing to do. What somebody `says` again he means now: it is newer
+/// than what others said meanwhile.
+pub fn is_unchanged(now: &State, before: &State, says: bool) -> Vec<String> {
     let mut wrong = differences("once more: files", node, &now.trees, &before.trees);
-    wrong.extend(differences("once more: documents", Value::to_string, &now.documents, &before.documents));
+    let of = |state: &State| if says { state.claims.clone() } else { state.documents.clone() };
+    wrong.extend(differences("once more: documents", Value::to_string, &of(now), &of(before)));
     wrong
 }
 
@@ -191,7 +215,8 @@ fn differences<T: PartialEq>(
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     for (place, wanted) in wanted {
-        let now = &now[place];
+        let none = BTreeMap::new();
+        let now = now.get(place).unwrap_or(&none);
         for key in now.keys().chain(wanted.keys()).collect::<BTreeSet<_>>() {
             if now.get(key) != wanted.get(key) {
                 let side = |side: Option<&T>| side.map_or("none".to_owned(), |s| short(text(s).as_bytes()));

@@ -234,22 +234,36 @@ pub fn sample(points: Vec<Point>, each: usize) -> Vec<Point> {
     groups.into_values().flat_map(|group| spread(group.clone()).into_iter().map(move |n| group[n].clone())).collect()
 }
 
+/// Scenes in which files are at stake.
+const LARGE: [&str; 8] = ["commit", "commit-paths", "pull", "pull-new", "pull-any", "pull-ssh", "rm", "sync"];
+
 /// Faults that once were too much, of the scene `pull`: they are always tried, at the last of these calls.
 const FOUND: [(&str, &str, &str); 2] = [("ltr-fetch", "getdents64", "EIO"), ("ltr-fetch", "fstat", "EACCES+")];
 
-/// Of each kind of call one point, by whatever program; of the two main commands, for each fault one.
+/// Of each kind of call one point, by whatever program; of a pull for each fault one; of what only makes or sets
+/// something, of those calls that change something. All take as long as the other tests together.
 pub fn glimpse(scene: &str, points: Vec<Point>) -> Vec<Point> {
-    let main = ["commit", "pull"].contains(&scene);
+    let main = scene == "pull";
     let mut groups: BTreeMap<(String, Option<Fault>, bool), Vec<Point>> = BTreeMap::new();
     let mut chosen = Vec::new();
-    for (program, call, fault) in FOUND.into_iter().filter(|_| scene == "pull") {
+    for (program, call, fault) in FOUND.into_iter().filter(|_| main) {
         let fault = fault.parse().unwrap();
         chosen.extend(points.iter().rfind(|p| p.program == program && p.call == call && p.fault == fault).cloned());
     }
     // each takes seconds: of that scene only what the others have not, kills of what brings files from elsewhere
     let brings = |p: &Point| p.about.is_some() && matches!(p.fault, Fault::Kill | Fault::KillAll);
+    let changing: BTreeSet<String> = points.iter().filter(|p| p.fault == Fault::Kill).map(|p| p.call.clone()).collect();
     for point in points.into_iter().filter(|p| scene != "pull-ssh" || brings(p)) {
-        groups.entry((point.call.clone(), main.then(|| point.fault.clone()), point.about.is_some())).or_default().push(point);
+        if LARGE.contains(&scene) || changing.contains(&point.call) {
+            // once or for good, one program or all of the pipe: one of the two
+            let fault = match &point.fault {
+                Fault::KillAll => Fault::Kill,
+                Fault::Errors(name) => Fault::Error(name.clone()),
+                fault => fault.clone(),
+            };
+            let key = (point.call.clone(), main.then_some(fault), point.about.is_some());
+            groups.entry(key).or_default().push(point);
+        }
     }
     for (key, group) in groups {
         // always the same one, but not the first program of the alphabet for all

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use litter::couch::places::Places;
 use litter::record::Want;
@@ -21,6 +22,8 @@ pub struct Scene {
     pub world: World,
     /// The one in which the command runs is the first.
     pub boxes: Vec<TestBox>,
+    /// Where.
+    pub cwd: PathBuf,
     pub args: Vec<&'static str>,
     /// The command may say that it has been done, when it is run again.
     pub once: bool,
@@ -53,9 +56,45 @@ pub fn make(name: &str) -> Scene {
         "pull-ssh" => (crate::far::behind_ssh(&world), &["pull", "src"], false),
         "rm" => (purged(&world), &["rm", "-r", "keep", "dir"], true),
         "sync" => (apart(&world), &["sync", "src"], false),
+        "mark" => (purged(&world), &["mark", "--skip", "keep", "dir"], false),
+        "set" => (purged(&world), &["set", "me.policy", "ondemand"], false),
+        "set-space" => (purged(&world), &["set", "space.mincopies", "2"], false),
+        "init" => (unmade(&world, "me.index", false), &["init", "me.index"], false),
+        "create" => (unmade(&world, "me.index", true), &["create", "-p", "ondemand", "me.index", "me", "me"], true),
+        "create-carry" => (unmade(&world, "me/.ltr-index/me.index", true), &["create", "--carry", "me.index", "me", "me"], true),
+        "clone" => (cloned(&world, "src.index"), &["clone", "src", "me", "me"], true),
+        "clone-carry" => (cloned(&world, "me/.ltr-index/src.index"), &["clone", "--carry", "src", "me", "me"], true),
         _ => panic!("no scene {name}"),
     };
-    Scene { world, boxes, args: args.to_vec(), once }
+    // one that is not there yet is made from beside it
+    let cwd = if boxes[0].exists(".ltr") { boxes[0].root.clone() } else { world.dir.path().to_owned() };
+    Scene { world, boxes, cwd, args: args.to_vec(), once }
+}
+
+/// What is to be a box.
+fn to_be(world: &World, index: &str) -> TestBox {
+    let [root, index] = ["me", index].map(|name| world.dir.path().join(name));
+    TestBox { name: "me".to_owned(), root, index, said: Rc::default() }
+}
+
+/// A folder with files that is to be a box, of a space that there is or not.
+fn unmade(world: &World, index: &str, space: bool) -> Vec<TestBox> {
+    let me = to_be(world, index);
+    me.write_at("mine", "not committed, and mine alone", T).write_at("dir/b", "content of dir/b", T);
+    if !space {
+        return vec![me];
+    }
+    let src = world.new_box(&world.index("src"), "src", "complete");
+    src.write_at("a", "content of a", T).write_at("dir/b", "content of dir/b", T).commit();
+    sync(&src.index, &world.index("me"));
+    vec![me, src]
+}
+
+/// A box that is to be cloned.
+fn cloned(world: &World, index: &str) -> Vec<TestBox> {
+    let src = world.new_box(&world.index("src"), "src", "complete");
+    src.write_at("a", "content of a", T).write_at("dir/b", "content of dir/b", T).commit();
+    vec![to_be(world, index), src]
 }
 
 /// Two boxes that hold the same.

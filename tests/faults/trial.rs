@@ -107,7 +107,7 @@ fn run(scene: &Scene, point: Option<&Point>, traces: bool) -> Ran {
         if point.program == "sh" { line = text } else { shim(&shims, &point.program, &text) }
     }
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &line]).env_clear().current_dir(&scene.boxes[0].root).process_group(0);
+    command.args(["-c", &line]).env_clear().current_dir(&scene.cwd).process_group(0);
     command.env("PATH", format!("{}:{}:/usr/bin:/bin", shims.display(), binaries().display()));
     command.env("LTR_EXEC_PATH", &scripts).env("HOME", dir).env("TMPDIR", dir.join("tmp")).env("LC_ALL", "C");
     command.envs(crate::far::environment(dir));
@@ -152,9 +152,13 @@ fn programs() -> Vec<String> {
 
 /// Lets the other boxes pull what the first one has.
 fn others_pull(scene: &Scene) -> State {
-    scene.boxes[0].commit();
+    if scene.boxes[0].exists(".ltr") {
+        scene.boxes[0].commit();
+    }
     for other in &scene.boxes[1..] {
-        sync(&scene.boxes[0].index, &other.index);
+        if other.index != scene.boxes[0].index {
+            sync(&scene.boxes[0].index, &other.index);
+        }
         other.pull_from(&[]);
         other.failures();
     }
@@ -204,9 +208,10 @@ fn attempt(name: &str, point: &Point, wanted: &Wanted) -> (bool, Vec<String>) {
         wrong.extend(is_in_order(&now, &wanted.state).into_iter().map(|w| format!("again: {w}")));
     }
     let more = run(&scene, None, false);
-    wrong.extend(is_unchanged(&State::of(&scene.boxes, name == "sync"), &now));
-    let others = others_pull(&scene);
-    if strict {
+    wrong.extend(is_unchanged(&State::of(&scene.boxes, name == "sync"), &now, ["mark", "set", "set-space"].contains(&name)));
+    // what is no box yet cannot be committed
+    if strict && wrong.is_empty() {
+        let others = others_pull(&scene);
         wrong.extend(is_as_wanted(&others, &wanted.others).into_iter().map(|w| format!("another box: {w}")));
     }
     if !wrong.is_empty() {

@@ -59,7 +59,7 @@ impl Place {
     /// The index as far as it is there: one that is yet to be carried is looked for at `source`; `None`
     /// where it will begin empty.
     pub(super) fn look(&self, source: &Path) -> Result<Option<Sqlite>> {
-        let there = [self.file.as_path(), source].into_iter().find(|file| file.exists());
+        let there = [self.file.as_path(), source].into_iter().find(|file| file.exists() && !Sqlite::is_blank(file));
         ensure!(there.is_some() || self.carried, "{}: no index there (ltr init makes it)", self.file.display());
         there.map(|file| Sqlite::open(file, Access::Read)).transpose()
     }

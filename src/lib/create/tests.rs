@@ -228,7 +228,7 @@ fn a_forgotten_box_stays_forgotten() {
 /// The steps of `create` after which it may be killed, by what they leave.
 #[test]
 fn a_kill_at_any_step_is_made_good() {
-    for step in ["index", "documents", "cookie"] {
+    for (step, reattach) in [("index", false), ("documents", false), ("cookie", false), ("documents", true), ("cookie", true)] {
         let (_dir, base) = place();
         let wish = wish("a", "box");
         let mut index = Sqlite::open(&base.join("space"), Access::Write).unwrap();
@@ -240,12 +240,13 @@ fn a_kill_at_any_step_is_made_good() {
             write_cookie(&BoxRoot::open(&base.join("box")).unwrap(), &cookie).unwrap();
         }
         drop(index);
-        if step != "index" {
-            let error = format!("{:#}", made(&base, &wish).unwrap_err());
-            assert!(error.contains("--reattach"), "{step}: {error}");
-        }
-        made(&base, &Create { reattach: step != "index", ..wish }).unwrap();
+        std::fs::create_dir_all(base.join("box/.ltr-tmp")).unwrap();
+        std::fs::write(base.join("box/.ltr-tmp/cookie-1"), "half of").unwrap();
+        made(&base, &Create { reattach, ..wish.clone() }).unwrap();
         usable(&base.join("box")).unwrap_or_else(|e| panic!("{step}: {e:#}"));
+        assert!(step == "cookie" || !base.join("box/.ltr-tmp").exists(), "{step}");
+        let error = format!("{:#}", made(&base, &wish).unwrap_err());
+        assert!(error.contains("--reattach"), "a box that is finished is refused: {error}");
     }
 }
 

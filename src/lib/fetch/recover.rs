@@ -15,7 +15,7 @@ use super::journal::is_slot;
 use super::names::numbered_name;
 use super::plan::Plan;
 use super::{Fact, Options, Output, Run};
-use crate::boxfs::{BoxRoot, Kind, shown};
+use crate::boxfs::{BoxRoot, COOKIE_STAGED, Kind, shown};
 use crate::hash::{Hashed, hash_path};
 use crate::path::SpacePath;
 use crate::record::{Mode, Sha1, Verb};
@@ -248,11 +248,11 @@ pub(super) fn hash_slot(root: &BoxRoot, slot: &SpacePath) -> Result<Hashed> {
 }
 
 /// Whether only the run that staged something under this name would look for it there: a symlink,
-/// `<sha1>+N`, or the list of what another program is to bring.
+/// `<sha1>+N`, the list of what another program is to bring, or a cookie of a box that was made at last.
 pub(super) fn is_for_one_run(name: &str) -> bool {
     let duplicate = name.split_once('+').is_some_and(|(hex, _)| hex.parse::<Sha1>().is_ok());
     let list = ["rsync-", "sftp-"].iter().any(|program| name.starts_with(program)) && name.ends_with(".list");
-    duplicate || list || name.starts_with("l-")
+    duplicate || list || name.starts_with("l-") || name.as_bytes().starts_with(COOKIE_STAGED)
 }
 
 /// Removes the folders that rsync made: where nothing is left in them, or with what is.

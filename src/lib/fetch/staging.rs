@@ -10,6 +10,7 @@
 //! - `k-<sha1>-N`: a file in whose place a folder is made.
 //! - `paths`: where the last four came from, see `journal.rs`.
 //! - `rsync-<box>`: what rsync left.
+//! - `cookie-<id>`: a cookie on its way in, see `create.rs`; ours.
 
 use std::collections::HashSet;
 use std::io;

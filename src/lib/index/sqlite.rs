@@ -45,8 +45,7 @@ impl Sqlite {
         let named = || path.display().to_string();
         match std::fs::metadata(path) {
             Ok(meta) if !meta.is_file() => bail!("{}: not a file, so not an index", named()),
-            Ok(meta) if meta.len() > 0 => return Self::open(path, Access::Read).map(|_| false),
-            // an empty file is what an interrupted creation leaves, and holds nothing to lose
+            Ok(_) if !Self::is_blank(path) => return Self::open(path, Access::Read).map(|_| false),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(named),
@@ -62,6 +61,14 @@ impl Sqlite {
         place(&transaction, path)?;
         transaction.commit()?;
         Ok(true)
+    }
+
+    /// Whether the file at `path` is what an interrupted creation leaves, and holds nothing to lose: empty, or a
+    /// database in which nothing was ever written.
+    #[must_use]
+    pub fn is_blank(path: &Path) -> bool {
+        let is_empty = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+        is_empty || check_beside(path).and_then(|()| holds_nothing(path)).unwrap_or(false)
     }
 
     /// Opens an index that exists.
@@ -521,6 +528,20 @@ pub(super) fn last_stamp(connection: &Connection) -> Result<Stamp> {
 
 /// Opens the file as far as its disk allows: an archive disk may be mounted read-only, where even the
 /// shared memory of a WAL cannot be made.
+fn holds_nothing(path: &Path) -> Result<bool> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    harden(&connection)?;
+    connection.busy_timeout(BUSY)?;
+    // one is counted up by whatever makes a table, the others by whom it belongs to
+    for name in ["schema_version", "application_id", "user_version"] {
+        if connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0))? != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn connect(path: &Path, access: Access) -> Result<(Connection, bool)> {
     let common = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let write = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | common).and_then(|connection| {

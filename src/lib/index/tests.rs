@@ -240,6 +240,11 @@ fn what_is_no_index_is_refused_and_left_alone() {
     let index = dir.path().join("index");
     assert!(Sqlite::create(&index).unwrap());
     assert!(!Sqlite::create(&index).unwrap());
+    // a creation that was killed before its transaction
+    let begun = dir.path().join("begun");
+    rusqlite::Connection::open(&begun).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+    assert!(std::fs::metadata(&begun).unwrap().len() > 0 && Sqlite::is_blank(&begun) && !Sqlite::is_blank(&index));
+    assert!(Sqlite::create(&begun).unwrap() && Sqlite::open(&begun, Access::Write).is_ok());
 }
 
 #[test]
