@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::hash::sha1_of;
 use litter::index::sqlite::Sqlite;
 use litter::report::Collected;
+use litter::sync::Options;
 use serde_json::{Value, json};
 
 const HASH: &str = env!("CARGO_BIN_EXE_ltr-hash");
@@ -38,7 +38,7 @@ fn boxes() -> tempfile::TempDir {
             urls: Vec::new(),
             host: None,
         };
-        create(dir.path(), &wish, &Places::below(dir.path()), Vec::new(), &mut Collected::default()).unwrap();
+        create(dir.path(), &wish, &Options::below(dir.path()).unwrap(), Vec::new(), &mut Collected::default()).unwrap();
     }
     dir
 }

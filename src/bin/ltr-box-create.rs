@@ -48,10 +48,10 @@ struct Args {
 fn main() -> ExitCode {
     cli::run(|args: Args, report| {
         let Args { space, box_name, dir, policy, carry, reattach, resume, urls, mkdir, dryrun: dry_run } = args;
-        let places = cli::places();
-        let space = cli::kept_text(&places, &space)?;
+        let options = cli::sync_options()?;
+        let space = cli::kept_text(&options.places, &space)?;
         let wish = Create { space, box_name, dir, mkdir, dry_run, policy, carry, reattach, resume, urls, host: host() };
-        create(&std::env::current_dir()?, &wish, &places, cli::stdout(), report)
+        create(&std::env::current_dir()?, &wish, &options, cli::stdout(), report)
     })
 }
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     let path = match cli::space(Some(&args.space))? {
         Space::Ssh(_) => bail!("only an index of this machine can be copied"),
-        space => file_of(&space, &cli::places())?,
+        space => file_of(&space, &cli::places()),
     };
     let index = Sqlite::open(&path, Access::Read)?;
     File::create_new(&args.target).with_context(|| args.target.display().to_string())?;

@@ -12,13 +12,13 @@ use litter::create::init;
 #[derive(Parser)]
 #[command(name = "ltr-index-init", version)]
 struct Args {
-    /// A file
+    /// A file, [user@]host:/path, or http://host:5984/name
     space: String,
 }
 
 fn main() -> ExitCode {
     cli::run(|args: Args, _| {
-        let places = cli::places();
-        init(&std::env::current_dir()?, &cli::kept_text(&places, &args.space)?, &places, cli::stdout())
+        let options = cli::sync_options()?;
+        init(&std::env::current_dir()?, &cli::kept_text(&options.places, &args.space)?, &options, cli::stdout())
     })
 }

@@ -55,7 +55,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let folder = args.dryrun.then(tempfile::tempdir).transpose()?;
     let planned = args.scratch.clone();
     let scratch = args.scratch.or(folder.as_ref().map(|folder| folder.path().to_path_buf()));
-    let options = Options { one_way: args.one_way || args.into, scratch, ssh: cli::ssh()?, places: cli::places() };
+    let options = Options { one_way: args.one_way || args.into, scratch, ..cli::sync_options()? };
     let a = cli::space(Some(&args.a))?;
     if args.continuous {
         return continuous(&a, args.b.as_deref(), args.keep_password);

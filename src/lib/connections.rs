@@ -11,9 +11,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::ssh::{end_of, words_of};
+use crate::ssh::{away, end_of, words_of};
 
 /// Name of the environment variable that tells a child the folder of the sockets.
 pub const CONNECTIONS: &str = "LTR_CONNECTIONS";
@@ -98,7 +98,9 @@ impl Connections {
             ssh.extend(["-M", "-N", "-f", "--", host].map(str::to_owned));
             self.start(&ssh, limit, tell).map_err(|e| format!("{e:#}"))
         });
-        opened.clone().map_err(|words| anyhow!("{host}: {words}"))
+        opened
+            .clone()
+            .map_err(|words| away(if words.is_empty() { format!("{host} does not answer") } else { format!("{host}: {words}") }))
     }
 
     fn start(&self, ssh: &[String], limit: Option<Duration>, tell: impl Fn(&Command)) -> Result<()> {
@@ -123,7 +125,8 @@ impl Connections {
         let mut stderr = Vec::new();
         said.rewind()?;
         said.take(1 << 16).read_to_end(&mut stderr)?;
-        bail!("{}", words_of(&Output { status, stdout: Vec::new(), stderr }))
+        let silent = stderr.is_empty() && status.code() == Some(255);
+        bail!("{}", if silent { String::new() } else { words_of(&Output { status, stdout: Vec::new(), stderr }) })
     }
 
     /// Whether the connection is there; `words` is ssh with its options.

@@ -21,8 +21,7 @@ use crate::boxfs::{BoxRoot, COOKIE, COOKIE_STAGED};
 use crate::cookie::{Cookie, cookie_path};
 use crate::couch;
 use crate::couch::places::Places;
-use crate::couch::url::Database;
-use crate::couch::visit::{Visit, visit};
+use crate::couch::visit::Visit;
 use crate::exit::Exit;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Index, Origin};
@@ -34,6 +33,8 @@ use crate::report::Report;
 use crate::space::{Space, check_host};
 use crate::stamp::{Stamp, random_id};
 use crate::stream::Writer;
+use crate::sync::through::init_remote;
+use crate::sync::{Options, refresh};
 
 /// What box to make.
 #[derive(Clone, Debug)]
@@ -99,15 +100,14 @@ struct Made {
 /// # Errors
 /// The folder is no folder, or a box already; the name is invalid or taken (or, to be reattached,
 /// unknown); there is no index at SPACE; something cannot be written.
-pub fn create<W: Write>(cwd: &Path, wish: &Create, places: &Places, output: W, report: &mut dyn Report) -> Result<Exit> {
+pub fn create<W: Write>(cwd: &Path, wish: &Create, options: &Options, output: W, report: &mut dyn Report) -> Result<Exit> {
     check_box_name(&wish.box_name)?;
     wish.urls.iter().try_for_each(|url| check_url(url))?;
     let space = Space::parse(&wish.space, cwd)?;
     let root = folder(&cwd.join(&wish.dir), wish.mkdir)?;
-    let file = file_of(&space, places)?;
-    if let Space::Http(database) = &space {
-        ask_database(places, database, wish, report)?;
-    }
+    let places = &options.places;
+    let file = file_of(&space, places);
+    ask(&space, &file, wish, options, report)?;
     let place = carry::place(&root, &space, &file, wish.carry)?;
     let cookie = format!("{}/{}", place.space, wish.box_name);
     check_cookie(&cookie, &root, &place.file, places)?;
@@ -125,8 +125,8 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, places: &Places, output: W, r
     }
     if !wish.dry_run && !done {
         write(wish, &root, &place, &file, (!has_cookie).then_some(cookie.as_str()))?;
-        if let (Space::Http(database), false) = (&space, place.carried) {
-            visit(places, database, &Visit { push_first: true, ..Visit::default() }, report)?;
+        if !place.carried {
+            refresh(&space, &Visit { push_first: true, ..Visit::default() }, options, std::io::sink(), report)?;
         }
     }
     let made = Created {
@@ -202,7 +202,7 @@ fn folder(dir: &Path, may_lack: bool) -> Result<PathBuf> {
 /// Whether the cookie leads back to the index: it has one line, and is text.
 fn check_cookie(cookie: &str, root: &Path, index: &Path, places: &Places) -> Result<()> {
     let read = Cookie::parse(cookie.as_bytes()).and_then(|c| Space::parse(&c.space, root));
-    let leads = read.and_then(|space| file_of(&space, places)).is_ok_and(|file| file == index);
+    let leads = read.is_ok_and(|space| file_of(&space, places) == index);
     ensure!(leads, "{}: a cookie cannot name this space", index.display());
     Ok(())
 }
@@ -335,25 +335,30 @@ fn write_cookie(beneath: &BoxRoot, cookie: &str) -> Result<()> {
 ///
 /// # Errors
 /// The form of `space` is not supported, or the file is something else or cannot be written.
-pub fn init<W: Write>(cwd: &Path, space: &str, places: &Places, output: W) -> Result<Exit> {
+pub fn init<W: Write>(cwd: &Path, space: &str, options: &Options, output: W) -> Result<Exit> {
     let parsed = Space::parse(space, cwd)?;
     let (space, made) = match &parsed {
         Space::File(file) => {
             let created = Sqlite::create(file)?;
             (escape(file.as_os_str().as_bytes()), couch::design::Made { created, designed: created })
         }
-        Space::Http(database) => (database.to_string(), couch::design::init(places, database)?),
-        Space::Ssh(remote) => bail!("{remote}: on another machine: ltr init makes it there"),
+        Space::Http(database) => (database.to_string(), couch::design::init(&options.places, database)?),
+        Space::Ssh(remote) => {
+            let created = init_remote(&options.ssh, remote)?;
+            (remote.to_string(), couch::design::Made { created, designed: created })
+        }
     };
     let couch::design::Made { created, designed } = made;
     one_record(&Made { kind: "index", space, name: parsed.name(), created, designed }, output)
 }
 
-/// A database must answer before a box is made in it: others may have boxes of that name. Without
+/// What is elsewhere must answer before a box is made in it: others may have boxes of that name. Without
 /// consequences only where there is a replica to look at.
-fn ask_database(places: &Places, database: &Database, wish: &Create, report: &mut dyn Report) -> Result<()> {
-    if wish.dry_run {
-        return couch::visit::replica_of(places, database).map(drop);
+fn ask(space: &Space, file: &Path, wish: &Create, options: &Options, report: &mut dyn Report) -> Result<()> {
+    match space {
+        Space::File(_) => Ok(()),
+        Space::Http(database) if wish.dry_run => couch::visit::replica_of(&options.places, database).map(drop),
+        Space::Ssh(_) if wish.dry_run && file.exists() => Ok(()),
+        _ => refresh(space, &Visit { insist: true, ..Visit::default() }, options, std::io::sink(), report).map(drop),
     }
-    visit(places, database, &Visit { insist: true, ..Visit::default() }, report).map(drop)
 }

@@ -61,7 +61,7 @@ pub fn at(root: &Path, places: &Places) -> Result<Located> {
     let cookie = Cookie::read(&BoxRoot::open(root).with_context(|| root.display().to_string())?)?;
     let named = || root.join(COOKIE).display().to_string();
     let space = Space::parse(&cookie.space, root).with_context(named)?;
-    let index = file_of(&space, places).with_context(named)?;
+    let index = file_of(&space, places);
     Ok(Located {
         root: root.to_path_buf(),
         box_name: cookie.box_name,
@@ -75,10 +75,10 @@ pub fn at(root: &Path, places: &Places) -> Result<Located> {
 /// The index of SPACE without a box around: `root` is then `base`, where nothing is read.
 ///
 /// # Errors
-/// SPACE is on another machine.
+/// SPACE has none of the forms of a space.
 pub fn elsewhere(space: &str, base: &Path, places: &Places) -> Result<Located> {
     let space = Space::parse(space, base)?;
-    let index = file_of(&space, places)?;
+    let index = file_of(&space, places);
     Ok(Located {
         root: base.to_path_buf(),
         box_name: String::new(),
@@ -89,15 +89,13 @@ pub fn elsewhere(space: &str, base: &Path, places: &Places) -> Result<Located> {
     })
 }
 
-/// The SQLite file that reads of a space are made from: its index, or the replica of its database.
-///
-/// # Errors
-/// It is on another machine.
-pub fn file_of(space: &Space, places: &Places) -> Result<PathBuf> {
+/// The SQLite file that reads of a space are made from: its index, or the replica of one that is elsewhere.
+#[must_use]
+pub fn file_of(space: &Space, places: &Places) -> PathBuf {
     match space {
-        Space::File(file) => Ok(file.clone()),
-        Space::Http(database) => Ok(places.replica(database)),
-        Space::Ssh(_) => bail!("{space}: on another machine (ltr sync, ltr clone reach it)"),
+        Space::File(file) => file.clone(),
+        Space::Http(database) => places.replica(database),
+        Space::Ssh(remote) => places.replica_of(remote),
     }
 }
 
@@ -107,7 +105,8 @@ impl Located {
     /// # Errors
     /// It is missing, damaged or unreadable; the message names the cookie that points there.
     pub fn open(&self, access: Access) -> Result<Sqlite> {
-        if self.space.starts_with("http") && !self.index.exists() {
+        let is_file = matches!(Space::parse(&self.space, &self.root), Ok(Space::File(_)));
+        if !is_file && !self.index.exists() {
             bail!("{}: no replica of it on this machine yet (ltr sync makes one, when it answers)", self.space);
         }
         let index = Sqlite::open(&self.index, access);

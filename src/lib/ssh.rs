@@ -10,6 +10,7 @@ mod patience;
 mod words;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -206,6 +207,28 @@ impl Ssh {
     }
 }
 
+/// A machine that cannot be reached, or no more.
+#[derive(Debug)]
+struct Away(String);
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Away {}
+
+/// The error of a machine that cannot be reached, with what there is to say of that.
+pub(crate) fn away(words: String) -> Error {
+    Away(words).into()
+}
+
+/// Whether an error is that the other machine did not answer: the next time it may.
+pub(crate) fn is_away(error: &Error) -> bool {
+    is_silence(error) || error.chain().any(|cause| cause.is::<Away>())
+}
+
 /// The words that run `words` where `file` is a regular file, and else fail: a program there would wait
 /// for who writes to a fifo, for ever. The shell reads the names as arguments, not as text.
 #[must_use]
@@ -267,7 +290,7 @@ impl Session {
         match status.code() {
             Some(0) => Ok(Exit::Done),
             Some(1) => Ok(Exit::Part),
-            Some(255) => bail!("{}: the connection was lost", self.host),
+            Some(255) => Err(away(format!("{}: the connection was lost", self.host))),
             _ => bail!("{}: {} failed there ({status})", self.host, self.program),
         }
     }
@@ -285,8 +308,8 @@ impl Session {
         let text = match code {
             Some(127) => format!("{host}: no ltr there ({}: command not found)", self.program),
             _ if foreign => return (None, anyhow!("{host}: {error}; does the login shell there print something?")),
-            Some(255) if lines == 0 => format!("{host} does not answer"),
-            Some(255) => format!("{host}: the connection was lost"),
+            Some(255) if lines == 0 => return (code, away(format!("{host} does not answer"))),
+            Some(255) => return (code, away(format!("{host}: the connection was lost"))),
             Some(code) if code != 0 && lines == 0 => format!("{host}: {} failed there (exit status {code})", self.program),
             _ => return (code, error.context(self.host.clone())),
         };

@@ -8,6 +8,7 @@
 pub mod get;
 mod line;
 pub mod put;
+mod refresh;
 mod remote;
 pub mod sink;
 #[cfg(test)]
@@ -26,17 +27,19 @@ use serde_json::Map;
 use crate::couch::places::Places;
 use crate::couch::replicate::replicate;
 use crate::couch::url::Database;
-use crate::couch::visit::{Visit, visit};
+use crate::couch::visit::Visit;
 use crate::exit::Exit;
 use crate::index::Origin;
 use crate::index::changes::Checkpoint;
 use crate::index::sqlite::{Access, Sqlite};
+use crate::ltrbox::file_of;
 use crate::record::Document;
 use crate::report::{Report, Unit};
 use crate::sources::SourceRecord;
 use crate::space::{Remote, Space};
 use crate::ssh::Ssh;
 use crate::stream::Writer;
+pub use refresh::refresh;
 use remote::Peer;
 use sink::{BATCH, Sink, Tally, uuid};
 
@@ -51,6 +54,16 @@ pub struct Options {
     pub ssh: Ssh,
     /// Where replicas of databases are.
     pub places: Places,
+}
+
+impl Options {
+    /// Both ways and in earnest, with the system's ssh, and with everything of this machine below `home`.
+    ///
+    /// # Errors
+    /// As [`Ssh::new`].
+    pub fn below(home: &Path) -> Result<Self> {
+        Ok(Self { one_way: false, scratch: None, ssh: Ssh::new("ssh", true)?, places: Places::below(home) })
+    }
 }
 
 /// One direction of a sync, in the words of CouchDB's replication history. A record of the type `sync`.
@@ -122,7 +135,7 @@ pub(crate) fn now() -> String {
 /// # Errors
 /// They are of two spaces, one cannot be read or written, or does not answer; nothing was written then.
 pub fn sync(a: &Space, b: &Space, options: &Options, output: impl Write, report: &mut dyn Report) -> Result<Exit> {
-    let mut visitor = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    let mut visitor = Visitor { writer: Writer::new(output), options: options.clone(), report, wrote: false };
     if !visitor.pair(a, b)? {
         visitor.report.notice(&format!("{a} and {b} are the same index"));
     }
@@ -141,25 +154,21 @@ pub fn sync_sources(
     output: impl Write,
     report: &mut dyn Report,
 ) -> Result<Exit> {
-    let mut visitor = Visitor { writer: Writer::new(output), options, report, wrote: false };
+    let mut visitor = Visitor { writer: Writer::new(output), options: options.clone(), report, wrote: false };
     let mut failures = 0;
     let mut spaces: Vec<&str> = sources.iter().filter_map(|s| s.space.as_deref()).collect();
     spaces.sort_unstable();
     spaces.dedup();
-    let database = match here {
-        Space::Http(database) => Some(database),
-        _ => None,
-    };
-    // its database is a source too
-    let asked = spaces.len() as u64 + u64::from(database.is_some());
-    let replica = database.map(|database| {
-        if let Err(error) = visitor.meet(database, false) {
-            failures += 1;
-            visitor.fails(&database.to_string(), &error);
-        }
-        Space::File(options.places.replica(database))
-    });
-    let here = replica.as_ref().unwrap_or(here);
+    let elsewhere = Some(here).filter(|here| !matches!(here, Space::File(_)));
+    // what it is the replica of is a source too
+    let asked = spaces.len() as u64 + u64::from(elsewhere.is_some());
+    if let Some(space) = elsewhere
+        && let Err(error) = visitor.meet(space, false)
+    {
+        failures += 1;
+        visitor.fails(&space.to_string(), &error);
+    }
+    let here = &Space::File(file_of(here, &options.places));
     for &text in &spaces {
         let space = Space::parse(text, Path::new("/"))?;
         visitor.wrote = false;
@@ -169,11 +178,11 @@ pub fn sync_sources(
             visitor.fails(text, &error);
         }
     }
-    if let (Some(database), None, false) = (database, &options.scratch, spaces.is_empty() || failures == asked)
-        && let Err(error) = visitor.leave(database)
+    if let (Some(space), None, false) = (elsewhere, &options.scratch, spaces.is_empty() || failures == asked)
+        && let Err(error) = visitor.leave(space)
     {
         failures += 1;
-        visitor.fails(&database.to_string(), &error);
+        visitor.fails(&space.to_string(), &error);
     }
     let errors = visitor.writer.end(Map::new())?;
     let none = failures > 0 && failures >= asked;
@@ -205,7 +214,7 @@ fn same_file(a: &Path, b: &Path) -> Result<bool> {
 /// One sync of two indexes.
 struct Visitor<'a, W: Write> {
     writer: Writer<W>,
-    options: &'a Options,
+    options: Options,
     report: &'a mut dyn Report,
     /// An earlier direction has written something, so that a later error leaves a part done.
     wrote: bool,
@@ -253,35 +262,29 @@ impl<W: Write> Visitor<'_, W> {
 
     /// A database and something else: by way of the database's replica, which is a file.
     fn with_database(&mut self, database: &Database, other: &Space, first: bool) -> Result<()> {
-        let replica = Space::File(self.meet(database, first)?);
+        let space = Space::Http(database.clone());
+        self.meet(&space, first)?;
+        let replica = Space::File(file_of(&space, &self.options.places));
         if first {
             self.pair(&replica, other)?
         } else {
             self.pair(other, &replica)?
         };
         if (!first || !self.options.one_way) && self.options.scratch.is_none() {
-            self.leave(database)?;
+            self.leave(&space)?;
         }
         Ok(())
     }
 
-    /// Brings the replica of a database up to date.
-    fn meet(&mut self, database: &Database, is_source: bool) -> Result<PathBuf> {
+    /// Brings the replica of what is elsewhere up to date.
+    fn meet(&mut self, space: &Space, is_source: bool) -> Result<()> {
         let no_push = self.options.scratch.is_some() || (is_source && self.options.one_way);
-        let wish = Visit { insist: true, no_push, scratch: self.options.scratch.clone(), ..Visit::default() };
-        for record in visit(&self.options.places, database, &wish, self.report)?.done {
-            self.tell(&record)?;
-        }
-        Ok(self.options.places.replica(database))
+        self.visit(space, &Visit { insist: true, no_push, scratch: self.options.scratch.clone(), ..Visit::default() })
     }
 
-    /// Sends a database what its replica got.
-    fn leave(&mut self, database: &Database) -> Result<()> {
-        let wish = Visit { insist: true, push_first: true, ..Visit::default() };
-        for record in visit(&self.options.places, database, &wish, self.report)?.done {
-            self.tell(&record)?;
-        }
-        Ok(())
+    /// Sends what is elsewhere what its replica got.
+    fn leave(&mut self, space: &Space) -> Result<()> {
+        self.visit(space, &Visit { insist: true, push_first: true, ..Visit::default() })
     }
 
     /// Reports what is wrong with `subject`, which an error may name itself.
@@ -345,7 +348,8 @@ impl<W: Write> Visitor<'_, W> {
         if !push_only && !dry {
             index.ask_again(SystemTime::now())?;
         }
-        let peer = Peer { ssh: &self.options.ssh, remote: there, dry };
+        let ssh = self.options.ssh.clone();
+        let peer = Peer { ssh: &ssh, remote: there, dry };
         let mut pulled = Tally::default();
         if !push_only {
             let all = self.direction((b, a), |record, scratch, report| peer.pull(&mut index, scratch, record, report))?;
@@ -375,7 +379,7 @@ impl<W: Write> Visitor<'_, W> {
         (source, target): (&Space, &Space),
         run: impl FnOnce(&mut Replication, Option<PathBuf>, &mut dyn Report) -> Result<Tally>,
     ) -> Result<Option<Tally>> {
-        let mut record = Replication::new(source, target, self.options);
+        let mut record = Replication::new(source, target, &self.options);
         let result = run(&mut record, self.options.scratch.clone(), self.report);
         record.end_time = now();
         self.wrote |= record.docs_written > 0;

@@ -270,7 +270,8 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<(Vec<u8>, Vec<u8>)>) {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    /// What a command had to say.
+    pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }

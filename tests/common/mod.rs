@@ -101,7 +101,14 @@ impl World {
             urls: vec![root.to_str().unwrap().to_owned()],
             host: None,
         };
-        create(self.dir.path(), &wish, &Places::below(self.dir.path()), Vec::new(), &mut Collected::default()).unwrap();
+        create(
+            self.dir.path(),
+            &wish,
+            &litter::sync::Options::below(self.dir.path()).unwrap(),
+            Vec::new(),
+            &mut Collected::default(),
+        )
+        .unwrap();
         TestBox { name: name.to_owned(), root, index: index.to_path_buf(), said: Rc::default() }
     }
 

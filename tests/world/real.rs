@@ -10,11 +10,11 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::index::sqlite::{Access, Sqlite};
 use litter::record::{Policy, Want};
 use litter::report::Collected;
+use litter::sync::Options;
 use serde_json::Value;
 
 use crate::peer;
@@ -102,7 +102,8 @@ impl Real {
             urls: vec![self.root(b).display().to_string()],
             host: None,
         };
-        create(&self.shell.dir, &wish, &Places::below(&self.shell.home), Vec::new(), &mut Collected::default()).unwrap();
+        create(&self.shell.dir, &wish, &Options::below(&self.shell.home).unwrap(), Vec::new(), &mut Collected::default())
+            .unwrap();
     }
 
     fn root(&self, b: usize) -> PathBuf {

@@ -23,6 +23,7 @@ use litter::quote::JsonForTerminal;
 use litter::report::{Report, Unit};
 use litter::space::Space;
 use litter::ssh::{SILENCE, Ssh};
+use litter::sync::Options;
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
 pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
@@ -255,6 +256,11 @@ pub fn ssh() -> anyhow::Result<Ssh> {
         Some(folder) => ssh.sharing(Arc::new(Connections::within(folder.into(), lock_above()))),
         None => ssh,
     })
+}
+
+/// How to sync, both ways and in earnest.
+pub fn sync_options() -> anyhow::Result<Options> {
+    Ok(Options { one_way: false, scratch: None, ssh: ssh()?, places: places() })
 }
 
 /// How long the other side may say nothing; 0 is for ever, as with rsync.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::url::{Database, Secret, encode};
+use crate::space::Remote;
 
 /// Longest name of a replica's link; file systems end at 255 bytes.
 const NAME_MAX: usize = 200;
@@ -67,10 +68,16 @@ impl Places {
     /// The replica of a database: a link to its file, whoever logs in. It need not be there yet.
     #[must_use]
     pub fn replica(&self, database: &Database) -> PathBuf {
-        let mut name = encode(&database.key());
-        if name.len() > NAME_MAX {
-            name = crate::hash::sha1_of(name.as_bytes()).to_string();
-        }
-        self.replicas().join(name)
+        self.replicas().join(short(encode(&database.key())))
     }
+
+    /// The replica of an index on another machine. It need not be there yet.
+    #[must_use]
+    pub fn replica_of(&self, remote: &Remote) -> PathBuf {
+        self.state.join(".ssh").join(short(encode(&remote.to_string())))
+    }
+}
+
+fn short(name: String) -> String {
+    if name.len() > NAME_MAX { crate::hash::sha1_of(name.as_bytes()).to_string() } else { name }
 }

@@ -13,6 +13,7 @@ use super::replica;
 use super::url::Database;
 use crate::index::couch::Couch;
 use crate::index::sqlite::{Access, Sqlite, now_ms};
+use crate::index::visits::Visits;
 use crate::report::Report;
 use crate::sync::Replication;
 
@@ -165,12 +166,11 @@ fn exchange(link: &mut Link<'_>, wish: &Visit, seen: &mut String, done: &mut Vec
 }
 
 fn is_resting(couch: &Couch, now: u64) -> bool {
-    let since = now.saturating_sub(couch.away_ms);
-    couch.away_ms > 0 && couch.away_ms <= now && u128::from(since) < AGAIN.as_millis()
+    Visits { reached_ms: couch.synced_ms, away_ms: couch.away_ms }.is_resting(AGAIN, now)
 }
 
-fn as_of(couch: Option<&Couch>) -> String {
-    let ms = couch.map_or(0, |couch| couch.synced_ms);
+/// How old a replica is that was last read to its end at `ms`, milliseconds since 1970; 0: never.
+pub(crate) fn as_of(ms: u64) -> String {
     let time = i64::try_from(ms).ok().filter(|ms| *ms > 0).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     match time {
         Some(time) => {
@@ -182,13 +182,13 @@ fn as_of(couch: Option<&Couch>) -> String {
 }
 
 fn away(client: &Client, couch: Option<&Couch>) -> String {
-    format!("{} does not answer; {}", client.database().authority(), as_of(couch))
+    format!("{} does not answer; {}", client.database().authority(), as_of(couch.map_or(0, |couch| couch.synced_ms)))
 }
 
 fn tell_failure(client: &Client, couch: Option<&Couch>, error: &Error, report: &mut dyn Report) {
     report.notice(&match kind_of(error) {
         Some(Kind::Away) => away(client, couch),
-        _ => format!("{error:#}; {}", as_of(couch)),
+        _ => format!("{error:#}; {}", as_of(couch.map_or(0, |couch| couch.synced_ms))),
     });
 }
 

@@ -27,10 +27,15 @@ pub(super) struct Place {
 /// Where the index of the box at `root` will be, when SPACE is `space`, and `file` is its index or replica.
 pub(super) fn place(root: &Path, space: &Space, file: &Path, carry: bool) -> Result<Place> {
     let own = root.join(CARRIED_INDEX);
-    if let Space::Http(database) = space {
-        let name = database.name().to_owned();
+    let elsewhere = match space {
+        Space::File(_) => None,
+        Space::Http(database) => Some(database.without_password().to_string()),
+        Space::Ssh(remote) => Some(remote.to_string()),
+    };
+    if let Some(url) = elsewhere {
+        let name = space.name();
         if !carry {
-            return Ok(Place { file: file.to_path_buf(), space: database.without_password().to_string(), name, carried: false });
+            return Ok(Place { file: file.to_path_buf(), space: url, name, carried: false });
         }
         let name = name.replace('/', "-");
         return Ok(Place { file: own.join(&name), space: format!("./{CARRIED_INDEX}/{name}"), name, carried: true });

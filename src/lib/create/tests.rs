@@ -12,7 +12,7 @@ use crate::testing::{entry, records};
 fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().canonicalize().unwrap();
-    init(&base, "space", &Places::below(&base), Vec::new()).unwrap();
+    init(&base, "space", &Options::below(&base).unwrap(), Vec::new()).unwrap();
     std::fs::create_dir(base.join("box")).unwrap();
     (dir, base)
 }
@@ -35,7 +35,7 @@ fn wish(name: &str, dir: &str) -> Create {
 
 fn made(base: &Path, wish: &Create) -> Result<Value> {
     let mut out = Vec::new();
-    create(base, wish, &Places::below(base), &mut out, &mut Collected::default()).map(|_| records(&out).remove(0))
+    create(base, wish, &Options::below(base).unwrap(), &mut out, &mut Collected::default()).map(|_| records(&out).remove(0))
 }
 
 /// The box at `dir` as a command would find it, allowed to write.
@@ -80,7 +80,7 @@ fn what_cannot_be_a_box_is_refused_and_left_alone() {
     std::fs::create_dir(base.join("damaged")).unwrap();
     std::fs::write(base.join("damaged/.ltr"), "nonsense\n").unwrap();
     std::fs::write(base.join("file"), "x").unwrap();
-    init(&base, "around/in/index", &Places::below(&base), Vec::new()).unwrap();
+    init(&base, "around/in/index", &Options::below(&base).unwrap(), Vec::new()).unwrap();
     let to = |space: &str, wish: Create| Create { space: space.into(), ..wish };
     for (wish, message) in [
         (wish("b", "box"), "already the box"),
@@ -203,7 +203,7 @@ fn a_new_index_waits_for_a_sync() {
     let documents = [index.get("space").unwrap().unwrap(), index.get("a").unwrap().unwrap()];
     drop(index);
     std::fs::remove_file(base.join("space")).unwrap();
-    init(&base, "space", &Places::below(&base), Vec::new()).unwrap();
+    init(&base, "space", &Options::below(&base).unwrap(), Vec::new()).unwrap();
     let mut index = Sqlite::open(&base.join("space"), Access::Write).unwrap();
     index.put(&documents, Origin::Elsewhere).unwrap();
     drop(index);
@@ -255,7 +255,7 @@ fn an_index_is_made_once() {
     let (_dir, base) = place();
     let inited = |space: &str| {
         let mut out = Vec::new();
-        init(&base, space, &Places::below(&base), &mut out).map(|_| records(&out).remove(0))
+        init(&base, space, &Options::below(&base).unwrap(), &mut out).map(|_| records(&out).remove(0))
     };
     let path = base.join("other").to_str().unwrap().to_owned();
     assert_eq!(

@@ -15,6 +15,7 @@ mod schema;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
+pub mod visits;
 
 use anyhow::Result;
 

@@ -63,7 +63,7 @@ impl Scene {
             let located = locate(cwd, places)?;
             return Ok(Self { index: located.open(access)?, located: Some(located), cwd: cwd.to_path_buf() });
         };
-        let file = file_of(&Space::parse(space, cwd)?, places)?;
+        let file = file_of(&Space::parse(space, cwd)?, places);
         Ok(Self { index: Sqlite::open(&file, access)?, located: None, cwd: cwd.to_path_buf() })
     }
 

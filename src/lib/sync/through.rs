@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read, Write};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::get::Query;
 use super::put::Options;
@@ -19,6 +20,39 @@ pub(super) fn words(program: &str, options: Vec<String>, remote: &Remote) -> Vec
     // a path is absolute, so no option
     words.push(remote.path.clone());
     words
+}
+
+/// Creates an index on another machine; whether there was none.
+///
+/// # Errors
+/// As [`get_remote`].
+pub fn init_remote(ssh: &Ssh, remote: &Remote) -> Result<bool> {
+    let mut session = ssh.start(remote, &words("ltr-index-init", Vec::new(), remote), false)?;
+    let mut reader = Reader::new(BufReader::new(session.stdout.take().context("no pipe from ssh")?));
+    let mut created = false;
+    let read = loop {
+        match reader.next_line() {
+            Ok(Some(Line::Record { kind, json })) if kind == "index" => match serde_json::from_slice(json) {
+                Ok(Made { created: made }) => created = made,
+                Err(error) => break Err(error.into()),
+            },
+            Ok(Some(_)) => {}
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let lines = reader.line_number();
+    drop(reader);
+    match read {
+        Ok(()) => session.finish().map(|_| created),
+        Err(error) => Err(session.explain(error, lines).1),
+    }
+}
+
+/// What of an `index` record counts here.
+#[derive(Deserialize)]
+struct Made {
+    created: bool,
 }
 
 /// [`super::get::get`] on another machine.
