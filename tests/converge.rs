@@ -300,6 +300,51 @@ fn a_folder_with_a_last_copy_that_is_not_wanted_stays_a_folder() {
 }
 
 #[test]
+fn a_folder_that_stays_takes_the_place_of_no_file_unseen() {
+    let world = World::new();
+    let [a, b, c] = world.boxes([("a", "complete"), ("b", "complete"), ("c", "complete")]);
+    b.write("d/a", "first");
+    c.write("d", "file of c");
+    b.commit();
+    b.write("d/a", "second");
+    a.purge_all("d");
+    a.write("d", "file of a");
+    for each in [&a, &b, &c] {
+        each.commit();
+    }
+    for _ in 0..2 {
+        for each in [&a, &b, &c] {
+            each.pull();
+            each.failures();
+        }
+        for each in [&a, &b, &c] {
+            each.commit();
+        }
+    }
+    for text in ["second", "file of a", "file of c"] {
+        for each in [&a, &b, &c] {
+            assert!(each.contents().contains(&text.to_owned()), "{text}: {:?}", each.contents());
+        }
+    }
+    assert!([&a, &b, &c].iter().all(|each| each.pull().is_empty()));
+}
+
+#[test]
+fn a_copy_that_a_newer_edit_replaces_is_none_when_the_last_one_goes() {
+    let world = World::new();
+    let [a, b] = world.boxes([("a", "complete"), ("b", "complete")]);
+    a.write("f", "wanted");
+    a.commit();
+    b.pull();
+    // b has it under another name, where it goes, and something else under the name of a's copy
+    b.write("b", "wanted");
+    b.write("f", "something else");
+    b.commit();
+    std::fs::remove_file(b.at("b")).unwrap();
+    assert_eq!(b.status(), ["L  /b"]);
+}
+
+#[test]
 fn a_file_becomes_a_folder_and_a_folder_a_symlink() {
     let world = World::new();
     let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);

@@ -245,18 +245,23 @@ impl<'a> Comparer<'a> {
             return Ok(group.rows.iter().any(|row| others(row) && row.content() == own.content()));
         };
         for (path, row) in self.index.holders(own.ftype, sha1)? {
-            if others(&row) && !self.is_purged(&path, &row)? {
+            if others(&row) && !self.is_going(&path, &row)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Whether a copy elsewhere goes at its box's next pull. One that was renamed does not.
-    fn is_purged(&self, path: &SpacePath, row: &Row) -> Result<bool> {
+    /// Whether a copy elsewhere goes at its box's next pull, since it was purged or a newer edit replaces it.
+    /// One that was renamed does not, nor one that a concurrent edit displaces.
+    fn is_going(&self, path: &SpacePath, row: &Row) -> Result<bool> {
         let group = self.index.group(path)?;
         let heads = Heads::of(&group.rows, |id| self.boxes.counts(id));
-        let Some(purge) = heads.winner().filter(|w| w.purged && w.version.includes(&row.version)) else { return Ok(false) };
+        let Some(winner) = heads.winner() else { return Ok(false) };
+        if !winner.purged {
+            return Ok(winner.content() != row.content() && !heads.contains(row));
+        }
+        let Some(purge) = Some(winner).filter(|purge| purge.version.includes(&row.version)) else { return Ok(false) };
         let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(false) };
         Ok(self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_none()))
     }

@@ -209,14 +209,21 @@ impl<W: Write> Planner<'_, W> {
     fn update(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
         let becomes_file = own.ftype == Ftype::Dir && head.ftype != Ftype::Dir;
         if becomes_file && self.is_occupied(&group.path)? {
-            return self.keep_folder(group, head, own);
+            return self.keep_folder(group, own);
         }
         self.change(Verb::Replace, group, head, own)
     }
 
-    /// A folder in which something stays cannot give way. That it is there at the other's own version makes
-    /// it win, everywhere.
-    fn keep_folder(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
+    /// A folder in which something stays cannot give way to a file. So it is an edit, concurrent to the
+    /// other: a folder wins, and the file is kept under a conflict name, wherever it is.
+    fn keep_folder(&mut self, group: &Group, own: &Row) -> Result<()> {
+        let mut action = self.removal(group, own)?;
+        (action.action, action.edit) = (Verb::Touch, true);
+        self.writer.put(&action)
+    }
+
+    /// A purged folder in which something stays: that it is there at the purge's own version makes it win.
+    fn keep_purged_folder(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
         let mut action = self.removal(group, own)?;
         action.action = Verb::Touch;
         action.version = head.version.clone();
@@ -258,7 +265,7 @@ impl<W: Write> Planner<'_, W> {
             return self.move_to(&target, version, group, head, own);
         }
         if own.ftype == Ftype::Dir && self.is_occupied(&group.path)? {
-            return self.keep_folder(group, head, own);
+            return self.keep_purged_folder(group, head, own);
         }
         let mut action = self.removal(group, own)?;
         action.version = head.version.clone();
@@ -460,6 +467,7 @@ fn new_action(verb: Verb, box_name: &str, path: &SpacePath, attrs: &Attrs, versi
         keep: None,
         purged: false,
         mincopies: None,
+        edit: false,
         extra: Map::new(),
     }
 }

@@ -39,7 +39,9 @@ impl<'a> Heads<'a> {
         edits.next().is_some_and(|first| edits.any(|r| r.content() != first.content()))
     }
 
-    fn contains(&self, row: &Row) -> bool {
+    /// Whether the copy that `row` tells of is among them.
+    #[must_use]
+    pub fn contains(&self, row: &Row) -> bool {
         self.rows.iter().any(|r| r.box_id == row.box_id)
     }
 

@@ -171,6 +171,10 @@ impl Run<'_> {
     /// should have, or the difference would look like an edit of this box.
     pub(super) fn as_it_is(&mut self, action: &Action, stat: Stat, refused: bool) -> Fact {
         let mut fact = Fact::of(action, Some(stat));
+        if action.edit {
+            let commit = self.commit + 1;
+            (fact.version, fact.commit) = (fact.version.successor(self.actor, commit), Some(commit));
+        }
         let modes = action.ftype != Ftype::Symlink && self.root.traits().is_none_or(|traits| traits.modes);
         if modes && stat.mode != action.mode {
             fact.attrs.mode = stat.mode;

@@ -100,6 +100,9 @@ pub struct Action {
     /// Remove, not purged: how many of `from` must hold the content before it goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mincopies: Option<u64>,
+    /// Touch: what is there is an edit of this box on top of `version`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edit: bool,
     /// What this ltr does not know.
     #[serde(flatten)]
     pub extra: Extra,
