@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::boxfs::{BoxRoot, STAGING, stat_of};
 use crate::exit::Exit;
 use crate::fetch::movers::LARGE;
-use crate::fetch::program::{self, Listening};
+use crate::fetch::program::{self, Listening, Sign};
 use crate::fetch::tar::header;
 use crate::fetch::transfer::escaped;
 use crate::hash::sha1_of;
@@ -233,7 +233,7 @@ impl Push<'_> {
             sftp.arg("-l").arg(limit.saturating_mul(8).to_string());
         }
         self.ssh.tell(&sftp);
-        program::run(sftp, self.ssh.limit(), || true).with_context(|| format!("{}: sftp", self.remote.host))
+        program::run(sftp, self.ssh.limit(), Sign::Bytes, || true).with_context(|| format!("{}: sftp", self.remote.host))
     }
 }
 

@@ -119,7 +119,7 @@ impl<'a> Fetch<'a> {
             self.step(action, &mut folders);
         }
         for action in folders.iter().rev() {
-            self.tell(&action.path, action.attrs(), true, false, None, None, action.version.clone());
+            self.tell_arrived(action);
         }
         self.give_back();
         if let Some((_, shift)) = self.shift.take() {
@@ -242,11 +242,17 @@ impl<'a> Fetch<'a> {
             let version = version.unwrap_or_else(|| action.version.clone());
             self.tell(source, action.attrs(), false, true, Some(action.path.clone()), None, version);
         }
-        self.tell(&action.path, action.attrs(), true, false, None, None, action.version.clone());
+        self.tell_arrived(action);
         if let Some(need) = action.source.as_ref().and_then(|s| self.needs.get_mut(s)) {
             need.0 = need.0.saturating_sub(1);
         }
         Ok(())
+    }
+
+    fn tell_arrived(&mut self, action: &Action) {
+        let commit = self.commits + 1;
+        let version = if action.edit { action.version.successor(self.actor, commit) } else { action.version.clone() };
+        self.tell(&action.path, action.attrs(), true, false, None, action.edit.then_some(commit), version);
     }
 
     /// Where the content of a step comes from.

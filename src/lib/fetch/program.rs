@@ -17,13 +17,31 @@ const WATCH: Duration = Duration::from_millis(100);
 /// How long the last words of a program that has ended are waited for: a process that it started, or an
 /// ssh that shares its connection, may keep its stderr open for as long as the other side likes.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a program may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What counts as a sign of life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// That it reads or writes.
+    Bytes,
+    /// That it, or a process of the same name that it started, reads. An rsync that gets nothing goes on
+    /// writing: its keep-alive messages reset its own `--timeout` too (io.c, `check_timeout`), until
+    /// all buffers on the way are full of them.
+    Read,
+}
 
 /// Runs `command` to its end, or until `go_on` says no. Its stdout is not kept. It is killed when it has
-/// read and written nothing for as long as `limit`.
+/// given no sign of life for as long as `limit`.
 ///
 /// # Errors
 /// It cannot be run, or was killed for its silence.
-pub(crate) fn run(mut command: Command, limit: Option<Duration>, mut go_on: impl FnMut() -> bool) -> io::Result<Output> {
+pub(crate) fn run(
+    mut command: Command,
+    limit: Option<Duration>,
+    sign: Sign,
+    mut go_on: impl FnMut() -> bool,
+) -> io::Result<Output> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let words = listen(&mut child);
     let (mut moved, mut seen, mut watched) = (Instant::now(), String::new(), Instant::now());
@@ -32,18 +50,17 @@ pub(crate) fn run(mut command: Command, limit: Option<Duration>, mut go_on: impl
             return Ok(Output { status, stdout: Vec::new(), stderr: heard(words) });
         }
         if !go_on() {
-            let _ = child.kill();
+            end(&mut child);
         }
         if let Some(limit) = limit
             && watched.elapsed() >= WATCH.min(limit)
         {
             watched = Instant::now();
-            let through = through(&child);
+            let through = through(child.id(), sign);
             if through.is_none() || through.as_ref() != Some(&seen) {
                 (moved, seen) = (watched, through.unwrap_or_default());
             } else if moved.elapsed() >= limit {
-                let _ = child.kill();
-                let _ = child.wait();
+                end(&mut child);
                 return Err(silence(limit));
             }
         }
@@ -51,11 +68,38 @@ pub(crate) fn run(mut command: Command, limit: Option<Duration>, mut go_on: impl
     }
 }
 
-/// The bytes that a program has read and written so far, as proc(5) counts them: of that of a program
-/// which waits for the other side, nothing changes. None where that is not told.
-fn through(child: &Child) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{}/io", child.id())).ok()?;
-    Some(text.lines().filter(|line| line.starts_with("rchar") || line.starts_with("wchar")).collect())
+/// Ends a program: asked first, so that it ends what it has started, an rsync its receiver and its ssh.
+fn end(child: &mut Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    let asked = Instant::now();
+    while asked.elapsed() < GRACE {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The bytes that went through a program so far, as proc(5) counts them: of that of a program which waits
+/// for the other side, nothing changes. None where that is not told.
+fn through(id: u32, sign: Sign) -> Option<String> {
+    let counts = |id: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{id}/io")).ok()?;
+        let is_sign = |line: &&str| line.starts_with("rchar") || (sign == Sign::Bytes && line.starts_with("wchar"));
+        Some(text.lines().filter(is_sign).collect::<String>())
+    };
+    let mut through = counts(&id.to_string())?;
+    if sign == Sign::Read {
+        let name = |id: &str| std::fs::read_to_string(format!("/proc/{id}/comm")).ok();
+        let own = name(&id.to_string());
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        through.extend(children.split_whitespace().filter(|child| name(child) == own).filter_map(counts));
+    }
+    Some(through)
 }
 
 /// What a program says on its stderr.
@@ -98,7 +142,7 @@ mod tests {
     fn run_sh(script: &str, limit: Duration) -> io::Result<Output> {
         let mut sh = Command::new("sh");
         sh.args(["-c", script]);
-        run(sh, Some(limit), || true)
+        run(sh, Some(limit), Sign::Bytes, || true)
     }
 
     #[test]
@@ -112,5 +156,11 @@ mod tests {
         // a program that is slow and moves something is let be
         let output = run_sh("for n in 1 2 3 4 5 6; do sleep 0.5; echo $n; done", Duration::from_secs(2)).unwrap();
         assert!(output.status.success());
+    }
+
+    #[test]
+    fn what_only_writes_and_gets_nothing_is_given_up() {
+        let error = run(Command::new("yes"), Some(Duration::from_millis(500)), Sign::Read, || true).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

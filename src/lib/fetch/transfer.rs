@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 
 use super::follow::Follow;
 use super::movers::{self, Event, Movers, Outcome, Want};
-use super::program;
+use super::program::{self, Sign};
 use super::shelf::SourceFailed;
 use super::ssh::{Elsewhere, Program, RemoteFile};
 use crate::boxfs::{BoxRoot, Kind, STAGING};
@@ -174,8 +174,7 @@ impl Transfer<'_, '_> {
         let folder = root.path().join(STAGING).join(name);
         let mut rsync = rsync(self.from, &folder, wants, root.path(), self.movers.limit)?;
         rsync.stdin(input);
-        // it has a limit of its own, and sits still while a child of it works
-        let output = match program::run(rsync, None, go_on) {
+        let output = match program::run(rsync, self.from.ssh.limit(), Sign::Read, go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("rsync")?,
         };
@@ -186,7 +185,7 @@ impl Transfer<'_, '_> {
         Ok(match output.status.code() {
             Some(0) => Came::Some,
             // ended from here, or by a pipe to a program that is not there
-            None => Came::NotHere,
+            None | Some(20) => Came::NotHere,
             // some were not to be read, and it says which
             Some(23 | 24) => {
                 self.say(&output);
@@ -304,7 +303,7 @@ impl Transfer<'_, '_> {
         }
         sftp.current_dir(self.movers.shelf.root().path().join(STAGING)).stdin(input);
         self.from.ssh.tell(&sftp);
-        let output = match program::run(sftp, self.from.ssh.limit(), go_on) {
+        let output = match program::run(sftp, self.from.ssh.limit(), Sign::Bytes, go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("sftp")?,
         };
