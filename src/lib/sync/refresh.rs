@@ -87,10 +87,12 @@ impl<W: Write> Visitor<'_, W> {
         let options = Options { one_way: true, scratch: None, ..self.options.clone() };
         let mut first = Visitor { writer: Writer::new(std::io::sink()), options, report: &mut *self.report, wrote: false };
         let read = first.pair(&Space::Ssh(remote.clone()), &Space::File(staged.clone()));
-        let made = read.and_then(|_| Ok(std::fs::rename(&staged, &file)?));
-        if made.is_err() {
-            let _ = std::fs::remove_file(&staged);
-        }
+        // never over one that another command has made meanwhile, and works with
+        let made = read.and_then(|_| match std::fs::hard_link(&staged, &file) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            linked => Ok(linked?),
+        });
+        let _ = std::fs::remove_file(&staged);
         made.with_context(|| format!("there is no replica of {remote} on this machine yet"))?;
         Ok(file)
     }
