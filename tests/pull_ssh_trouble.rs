@@ -53,6 +53,21 @@ fn filled(far: &Far, root: &str, round: usize) {
 /// What brings small files, and what brings large ones, for which a wrapper stands in.
 const BRINGERS: [(Kit, &str); 4] = [(ALL, "tar"), (FEW, "rsync"), (SFTP, "sftp-server"), (BARE, "tail")];
 
+/// Runs `ltr COMMAND there`, and kills the sshd once `program` has begun over there. Returns the exit status,
+/// and what was said.
+fn cut_off(far: &Far, command: &str, begun: &Path, program: &str) -> (Option<i32>, String) {
+    let mut ltr = far.porcelain("here", &[command, "there"]);
+    let child = ltr.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while !begun.exists() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(begun.exists(), "{program} did not begin");
+    far.sshd.kill_all();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 #[test]
 fn an_sshd_that_is_killed_in_mid_transfer_costs_nothing() {
     each(&BRINGERS, |(kit, program)| {
@@ -60,17 +75,8 @@ fn an_sshd_that_is_killed_in_mid_transfer_costs_nothing() {
         filled(&far, "there", 0);
         let begun = far.dir.path().join("begun");
         far.wrap(program, &format!("it \"$@\" | {{ some 30000; touch '{}'; hang; }}", begun.display()));
-        let mut pull = far.porcelain("here", &["pull", "there"]);
-        let child = pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let start = Instant::now();
-        while !begun.exists() && start.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert!(begun.exists(), "{program} did not begin");
-        far.sshd.kill_all();
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{program}: {said}");
+        let (code, said) = cut_off(&far, "pull", &begun, program);
+        assert_eq!(code, Some(1), "{program}: {said}");
         assert!(said.contains("could not be had from there") && !said.contains("panicked"), "{program}: {said}");
         far.is_whole(program);
         far.wrap(program, "it \"$@\"");
@@ -91,17 +97,8 @@ fn an_sshd_that_is_killed_while_a_push_comes_costs_nothing() {
             _ => format!("case $* in *--stage*) it \"$@\";; *) touch '{}'; hang;; esac", begun.display()),
         };
         far.wrap(program, &script);
-        let mut push = far.porcelain("here", &["push", "there"]);
-        let child = push.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let start = Instant::now();
-        while !begun.exists() && start.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert!(begun.exists(), "{program} did not begin");
-        far.sshd.kill_all();
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(matches!(output.status.code(), Some(1 | 3)) && !said.contains("panicked"), "{program}: {said}");
+        let (code, said) = cut_off(&far, "push", &begun, program);
+        assert!(matches!(code, Some(1 | 3)) && !said.contains("panicked"), "{program}: {said}");
         far.let_go();
         far.wrap(program, "it \"$@\"");
         far.sshd.start_again();

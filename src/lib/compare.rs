@@ -261,9 +261,8 @@ impl<'a> Comparer<'a> {
         if !winner.purged {
             return Ok(winner.content() != row.content() && !heads.contains(row));
         }
-        let Some(purge) = Some(winner).filter(|purge| purge.version.includes(&row.version)) else { return Ok(false) };
-        let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(false) };
-        Ok(self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_none()))
+        let Some(info) = self.boxes.by_id(winner.box_id) else { return Ok(false) };
+        Ok(winner.version.includes(&row.version) && self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_none()))
     }
 
     fn absent(&mut self, group: &Group, intent: &Intent) -> Result<()> {
