@@ -4,6 +4,7 @@
 //! None of them only asks that nothing panics: what is taken is held against what it was taken from.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a property that fails is a panic")]
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -447,7 +448,7 @@ fn keys(client: &Client, data: impl Read) -> Option<(Vec<Option<String>>, u64, O
     let mut keys = Vec::new();
     let tail = read_rows(client, data, &mut |row| {
         assert!(!row.is_there() || row.id.is_some());
-        keys.push(row.id);
+        keys.push(row.id.map(Cow::into_owned));
         Ok(())
     });
     tail.ok().map(|tail| (keys, tail.count, tail.last_seq))

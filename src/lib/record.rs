@@ -471,6 +471,17 @@ impl Document {
         }
     }
 
+    /// Reads a document of ltr's own types as a database has it, and returns the fields that are the database's
+    /// (`_rev` and others that begin so) apart.
+    ///
+    /// # Errors
+    /// As [`Document::from_json`], or it is of an unknown type.
+    pub fn of_database(json: &[u8]) -> Result<(Self, Extra)> {
+        let mut wire: Wire<'_> = serde_json::from_slice(json)?;
+        let own = wire.take_own();
+        Ok((wire.into_document()?, own))
+    }
+
     /// Keys sorted, no blanks: what decides between equal stamps.
     #[must_use]
     pub fn canonical(&self) -> String {

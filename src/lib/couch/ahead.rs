@@ -5,94 +5,74 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Map, Value};
 use ureq::http::Method;
 
 use super::client::{Client, Kind, Patience, kind_of};
-use super::rows::{Row, Tail, read_rows};
-use super::url::encode;
+use super::found::Found;
+use super::pages::{Pages, ROWS};
+use super::rows::{Tail, read_rows};
 
-/// Rows that are asked for at once. After a lost connection that many are read again at most.
-pub(super) const ROWS: u64 = 10_000;
-
-/// Rows that travel from the thread at once, and their bytes, roughly; so many times that are in memory.
+/// Rows that travel from the thread at once, and the bytes of their documents; so many times that are in memory.
 const SOME: usize = 500;
 const SOME_BYTES: usize = 1 << 20;
-const WAITING: usize = 4;
+const WAITING: usize = 8;
 
 /// What was read.
 pub(super) enum Came {
     /// Some rows.
-    Rows(Vec<Row>),
+    Found(Vec<Found>),
     /// The end of an answer.
     End(Tail),
 }
 
 /// Reads everything that changed since then, with the documents.
-pub(super) fn read(client: &Client, mut since: Option<String>, patience: Patience) -> Result<Receiver<Result<Came>>> {
+pub(super) fn read(client: &Client, since: Option<String>, patience: Patience) -> Result<Receiver<Result<Came>>> {
     let (sender, receiver) = sync_channel(WAITING);
-    let client = client.twin();
+    let mut pages = Pages::begin(client, since, patience)?;
+    let (client, now) = (client.twin(), crate::chance::now());
     let work = move || {
-        while let Some(last) = page(&client, since.as_deref(), patience, &sender) {
-            since = Some(last);
-        }
+        while page(&client, &mut pages, now, &sender) {}
     };
     thread::Builder::new().spawn(work).context("cannot start a thread")?;
     Ok(receiver)
 }
 
-/// Returns where to read on, unless this was the end or nobody listens.
-fn page(client: &Client, since: Option<&str>, patience: Patience, sender: &SyncSender<Result<Came>>) -> Option<String> {
-    match read_page(client, since, patience, sender) {
+/// Returns whether there is more to read, and somebody who listens.
+fn page(client: &Client, pages: &mut Pages, now: SystemTime, sender: &SyncSender<Result<Came>>) -> bool {
+    match read_page(client, pages, now, sender) {
         Ok(tail) => {
-            let next = tail.last_seq.as_ref().filter(|_| tail.count >= ROWS).map(Value::to_string);
-            sender.send(Ok(Came::End(tail))).ok()?;
-            next
+            let next = tail.last_seq.clone().filter(|_| tail.count >= ROWS);
+            sender.send(Ok(Came::End(tail))).is_ok() && next.is_some_and(|next| pages.turn(&next))
         }
         Err(error) => {
             // nobody listens any more: then nobody needs to know
-            let _ = sender.send(Err(error));
-            None
+            let _ = sender.send(Err(pages.failed().unwrap_or(error)));
+            false
         }
     }
 }
 
-fn read_page(client: &Client, since: Option<&str>, patience: Patience, sender: &SyncSender<Result<Came>>) -> Result<Tail> {
-    let path = format!("_changes?include_docs=true&conflicts=true&limit={ROWS}{}", since_of(since)?);
-    let body = client.stream(&Method::GET, &path, None, patience)?;
-    let (mut some, mut bytes) = (Vec::new(), 0);
-    let give = |some: &mut Vec<Row>| match sender.send(Ok(Came::Rows(std::mem::take(some)))) {
+fn read_page(client: &Client, pages: &mut Pages, now: SystemTime, sender: &SyncSender<Result<Came>>) -> Result<Tail> {
+    let (mut some, mut bytes) = (Vec::with_capacity(SOME), 0);
+    let give = |some: &mut Vec<Found>| match sender.send(Ok(Came::Found(std::mem::replace(some, Vec::with_capacity(SOME))))) {
         Ok(()) => Ok(()),
         Err(_) => bail!("nobody listens"),
     };
-    let tail = read_rows(client, body, &mut |row| {
-        bytes += row.doc.as_ref().map_or(0, size_of);
-        some.push(row);
+    let tail = read_rows(client, pages, &mut |row| {
+        let Some(found) = Found::of(&row, now) else { return Ok(()) };
+        bytes += found.bytes;
+        some.push(found);
         if some.len() >= SOME || bytes >= SOME_BYTES {
             bytes = 0;
             give(&mut some)?;
         }
         Ok(())
-    })?;
+    });
     give(&mut some)?;
-    Ok(tail)
-}
-
-/// The parameter that says where to read on: `since` is JSON.
-pub(super) fn since_of(since: Option<&str>) -> Result<String> {
-    let Some(since) = since else { return Ok(String::new()) };
-    // opaque: a string goes as it is, anything else as JSON
-    Ok(match serde_json::from_str::<Value>(since)? {
-        Value::String(text) => format!("&since={}", encode(&text)),
-        other => format!("&since={}", encode(&other.to_string())),
-    })
-}
-
-/// The bytes of a document, roughly.
-pub(super) fn size_of(map: &Map<String, Value>) -> usize {
-    map.iter().map(|(k, v)| k.len() + v.as_str().map_or(16, str::len)).sum()
+    tail
 }
 
 /// Sends bodies of `_bulk_docs`, one after the other.

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use super::client::body;
+use super::found::of_map;
 use super::link::Link;
 use super::pull::Conflict;
 use super::push::{Written, with_rev};
-use super::rows::leniently;
 use crate::index::Index;
 use crate::index::couch::Known;
 use crate::record::Document;
@@ -37,8 +38,7 @@ struct GotDocument {
 
 #[derive(Deserialize)]
 struct GotLeaf {
-    #[serde(default, deserialize_with = "leniently")]
-    ok: Option<Map<String, Value>>,
+    ok: Option<Box<RawValue>>,
 }
 
 /// The leaves of one document.
@@ -116,9 +116,10 @@ impl Link<'_> {
             let answer = self.client.text(&Method::POST, "_bulk_get", Some(&text), self.patience)?;
             let Got { results } = self.client.understood(&answer)?;
             for result in results {
-                for map in result.docs.into_iter().filter_map(|leaf| leaf.ok) {
+                for leaf in result.docs.into_iter().filter_map(|leaf| leaf.ok) {
+                    let map: Map<String, Value> = serde_json::from_str(leaf.get()).unwrap_or_default();
                     let rev = map.get("_rev").and_then(Value::as_str).unwrap_or_default().to_owned();
-                    if let Some(document) = self.read(&result.id, map)?
+                    if let Some(document) = self.heard(&result.id, of_map(&result.id, map, crate::chance::now()))?
                         && let Some(leaves) = all.get_mut(&result.id)
                     {
                         leaves.all.push((rev, document));

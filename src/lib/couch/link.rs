@@ -1,10 +1,11 @@
 //! A database and its replica, for the length of a visit: what is known of the one is kept in the other.
 
 use anyhow::{Result, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::client::{Client, Kind, Patience, body, kind_of};
+use super::found::Word;
 use crate::index::couch::Couch;
 use crate::index::sqlite::Sqlite;
 use crate::record::Document;
@@ -94,31 +95,18 @@ impl<'a> Link<'a> {
         Ok(Self { client, index, couch, patience, report, pulled: Tally::default(), sent: (0, 0), refused, strangers: 0 })
     }
 
-    /// Reads a document of the database as the word of a stranger. `None`: it is not ltr's, or no document
-    /// that ltr can read, and is left alone.
-    ///
-    /// Of keys that a document has twice the last counts, as for CouchDB itself.
-    pub(super) fn read(&mut self, id: &str, mut map: Map<String, Value>) -> Result<Option<Document>> {
-        let kind = map.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let ours = matches!(kind.as_str(), "space" | "box" | "entry" | "mark");
-        map.retain(|key, _| key == "_id" || !key.starts_with('_'));
-        if !ours && !map.get("stamp").is_some_and(Value::is_string) {
-            return Ok(None);
-        }
-        let read = Document::of_kind(&kind, &serde_json::to_vec(&map)?).and_then(|document| {
-            document.check_foreign(crate::chance::now())?;
-            ensure!(document.id() == id, "its key is another");
-            Ok(document)
-        });
-        match read {
-            Ok(document) => Ok(Some(document)),
+    /// The document, where there is one that ltr can read. What is not ltr's is left alone.
+    pub(super) fn heard(&mut self, id: &str, word: Word) -> Result<Option<Document>> {
+        match word {
+            Word::Ours(document) => Ok(Some(document)),
+            Word::Theirs => Ok(None),
             // without its space nothing else has a place
-            Err(error) if kind == "space" && id == "space" => Err(error.context(self.client.database().to_string())),
-            Err(error) => {
-                self.strangers += u64::from(ours);
-                if ours && self.strangers <= NAMED {
+            Word::Bad { kind, why } if kind == "space" && id == "space" => Err(why.context(self.client.database().to_string())),
+            Word::Bad { why, .. } => {
+                self.strangers += 1;
+                if self.strangers <= NAMED {
                     let id = crate::path::escape(id.as_bytes());
-                    self.report.notice(&format!("{}: {id}: left alone: {error:#}", self.client.database()));
+                    self.report.notice(&format!("{}: {id}: left alone: {why:#}", self.client.database()));
                 }
                 Ok(None)
             }

@@ -4,10 +4,12 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::ahead::{self, Came, ROWS, since_of, size_of};
+use super::ahead::{self, Came};
 use super::client::{Kind, body};
+use super::found::Found;
 use super::link::Link;
-use super::rows::{Row, read_rows};
+use super::pages::{ROWS, since_of};
+use super::rows::read_rows;
 use crate::index::couch::Known;
 use crate::index::{Index, Origin, Outcome};
 use crate::record::Document;
@@ -23,18 +25,12 @@ const BATCH_BYTES: usize = 8 << 20;
 /// Keys that are looked up at once.
 const KEYS: usize = 1000;
 
-/// A row that has been looked at.
-struct Fetched {
-    id: String,
-    rev: Option<String>,
-    there: bool,
-    document: Option<Document>,
-}
-
-/// What has been fetched and is not yet in the replica.
+/// What has been found and is not yet in the replica.
 #[derive(Default)]
 pub(super) struct Basket {
-    rows: Vec<Fetched>,
+    /// In their order: whether there is a document, and what there is to know of it.
+    rows: Vec<(bool, Known)>,
+    documents: Vec<Document>,
     bytes: usize,
     /// Documents with several leaves: key, winner, the others.
     conflicts: Vec<Conflict>,
@@ -50,11 +46,11 @@ pub(super) struct Conflict {
 impl Link<'_> {
     /// Reads everything that changed.
     pub(super) fn pull(&mut self) -> Result<()> {
-        let rows = ahead::read(self.client, self.couch.since.clone(), self.patience)?;
+        let came = ahead::read(self.client, self.couch.since.clone(), self.patience)?;
         let mut basket = Basket::default();
         loop {
-            match rows.recv().context("the thread that reads ended early")?? {
-                Came::Rows(rows) => rows.into_iter().try_for_each(|row| self.take(row, &mut basket))?,
+            match came.recv().context("the thread that reads ended early")?? {
+                Came::Found(all) => all.into_iter().try_for_each(|found| self.take(found, &mut basket))?,
                 Came::End(tail) => {
                     self.empty(std::mem::take(&mut basket))?;
                     if !self.go_on(tail.last_seq, tail.count < ROWS)? {
@@ -77,7 +73,7 @@ impl Link<'_> {
                     let known = self.index.known(&self.couch, id)?;
                     let same = row.is_there() && row.changes.len() == 1 && known.is_some_and(|k| k.rev.as_deref() == row.rev());
                     if !same {
-                        ids.push(id.clone());
+                        ids.push(id.clone().into_owned());
                     }
                 }
                 Ok(())
@@ -107,39 +103,25 @@ impl Link<'_> {
                 self.client.stream(&Method::POST, "_all_docs?include_docs=true&conflicts=true", Some(&keys), self.patience)?;
             let mut basket = Basket::default();
             let client = self.client;
-            read_rows(client, body, &mut |mut row| {
-                if row.id.is_none() {
-                    row.id = row.key.take();
-                    row.deleted = true;
-                }
-                self.take(row, &mut basket)
-            })?;
+            let now = crate::chance::now();
+            read_rows(client, body, &mut |row| Found::of(&row, now).map_or(Ok(()), |found| self.take(found, &mut basket)))?;
             self.empty(basket)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, mut row: Row, basket: &mut Basket) -> Result<()> {
-        let Some(id) = row.id.clone() else { return Ok(()) };
-        // views and other code that came from elsewhere are nothing to ltr
-        if id.starts_with('_') {
-            return Ok(());
-        }
-        let (there, rev) = (row.is_there(), row.rev().map(str::to_owned));
-        let mut others = Vec::new();
-        let mut document = None;
-        if let Some(map) = row.doc.take().filter(|_| there) {
-            basket.bytes += size_of(&map);
-            let listed = map.get("_conflicts").and_then(Value::as_array);
-            others = listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-            document = self.read(&id, map)?;
-        }
+    fn take(&mut self, found: Found, basket: &mut Basket) -> Result<()> {
+        let Found { id, rev, there, others, word, bytes } = found;
+        let document = self.heard(&id, word)?;
         if let (Some(rev), Some(document)) = (&rev, &document)
             && !others.is_empty()
         {
             basket.conflicts.push(Conflict { id: id.clone(), winner: (rev.clone(), document.clone()), others });
         }
-        basket.rows.push(Fetched { id, rev, there, document });
+        let stamp = document.as_ref().map(Document::stamp);
+        basket.rows.push((document.is_some(), Known { id, rev: rev.filter(|_| there), stamp, todo: false }));
+        basket.documents.extend(document);
+        basket.bytes += bytes;
         if basket.rows.len() >= BATCH || basket.bytes >= BATCH_BYTES {
             self.store(basket)?;
         }
@@ -151,26 +133,21 @@ impl Link<'_> {
         self.resolve(basket.conflicts)
     }
 
-    /// Puts what was fetched into the replica, and remembers what the database has.
+    /// Puts what was found into the replica, and remembers what the database has.
     fn store(&mut self, basket: &mut Basket) -> Result<()> {
         basket.bytes = 0;
-        let rows = std::mem::take(&mut basket.rows);
-        let documents: Vec<Document> = rows.iter().filter_map(|row| row.document.clone()).collect();
+        let (rows, documents) = (std::mem::take(&mut basket.rows), std::mem::take(&mut basket.documents));
         let outcomes = self.put(&documents)?;
         let (before, after) = self.index.last_put();
-        let mut outcomes = outcomes.into_iter();
+        let mut put = documents.iter().zip(outcomes);
         let mut known = Vec::with_capacity(rows.len());
-        for row in rows {
-            let Fetched { id, rev, there, document } = row;
-            match document {
-                Some(document) => {
-                    let outcome = outcomes.next().context("an outcome for each document")?;
-                    let todo = self.is_ahead(&document, outcome)?;
-                    known.push(Known { id, rev, stamp: Some(document.stamp()), todo });
-                }
+        for (is_ours, row) in rows {
+            if is_ours {
+                let (document, outcome) = put.next().context("an outcome for each document")?;
+                known.push(Known { todo: self.is_ahead(document, outcome)?, ..row });
+            } else if self.index.has(&row.id)? {
                 // somebody deleted it there, or put something else in its place
-                None if self.index.has(&id)? => known.push(Known { id, rev: rev.filter(|_| there), stamp: None, todo: true }),
-                None => {}
+                known.push(Known { todo: true, ..row });
             }
         }
         // what was just read need not be sent, where nothing else waited

@@ -2,68 +2,68 @@
 //! and CouchDB sends a row a line where others send one line.
 //!
 //! Anybody may have put anything into a document. One that is no JSON to ltr (a number without end, hundreds of
-//! brackets, half a surrogate) is read as one without fields, so that it spoils no other.
+//! brackets, half a surrogate) is handed on as the text that it is, so that it spoils no other.
 
-use std::cell::Cell;
-use std::fmt;
-use std::io::{self, BufReader, Read};
-use std::rc::Rc;
+use std::borrow::Cow;
+use std::io::Read;
 
 use anyhow::{Error, Result};
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::client::{Client, Kind};
+use super::text::{Fault, Text, parse};
 
-/// Longest row in bytes: several times the largest document that CouchDB takes by default.
-const ROW_MAX: u64 = 128 << 20;
-
-/// A row.
+/// A row, as long as it is in memory.
 #[derive(Debug, Default, Deserialize)]
-pub struct Row {
+pub struct Row<'a> {
     /// The key of the document; in `_all_docs` absent where there is none.
-    #[serde(default, deserialize_with = "leniently")]
-    pub id: Option<String>,
+    #[serde(default, borrow, deserialize_with = "leniently")]
+    pub id: Option<Cow<'a, str>>,
     /// What was asked for, in `_all_docs`.
-    #[serde(default, deserialize_with = "leniently")]
-    pub key: Option<String>,
+    #[serde(default, borrow, deserialize_with = "leniently")]
+    pub key: Option<Cow<'a, str>>,
     /// The leaves, in `_changes`; the winner first.
-    #[serde(default)]
-    pub changes: Vec<Leaf>,
+    #[serde(default, borrow)]
+    pub changes: Vec<Leaf<'a>>,
     /// The winner, in `_all_docs`.
-    #[serde(default)]
-    pub value: Option<Leaf>,
+    #[serde(default, borrow)]
+    pub value: Option<Leaf<'a>>,
     /// Whether the winner is a deletion, in `_changes`.
     #[serde(default)]
     pub deleted: bool,
     /// The winner itself.
-    #[serde(default, deserialize_with = "leniently")]
-    pub doc: Option<Map<String, Value>>,
+    #[serde(default, borrow)]
+    pub doc: Option<&'a RawValue>,
 }
 
 /// A revision.
 #[derive(Debug, Default, Deserialize)]
-pub struct Leaf {
+pub struct Leaf<'a> {
     /// Its name.
-    pub rev: String,
+    #[serde(borrow)]
+    pub rev: Cow<'a, str>,
     /// Whether it is a deletion.
     #[serde(default)]
     pub deleted: bool,
 }
 
-/// What is there, or the empty value where it is something else.
-pub(super) fn leniently<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(source: D) -> Result<Option<T>, D::Error> {
-    let text = Option::<Box<RawValue>>::deserialize(source)?;
-    Ok(text.map(|text| serde_json::from_str(text.get()).unwrap_or_default()))
+/// The text that is there, or an empty one where it is something else.
+fn leniently<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    let text = Option::<&RawValue>::deserialize(source)?.map(RawValue::get);
+    Ok(text.map(|text| match serde_json::from_str::<&str>(text) {
+        Ok(plain) => Cow::Borrowed(plain),
+        Err(_) => Cow::Owned(serde_json::from_str(text).unwrap_or_default()),
+    }))
 }
 
-impl Row {
+impl Row<'_> {
     /// The revision that wins.
     #[must_use]
     pub fn rev(&self) -> Option<&str> {
-        self.value.as_ref().or(self.changes.first()).map(|leaf| leaf.rev.as_str())
+        self.value.as_ref().or(self.changes.first()).map(|leaf| leaf.rev.as_ref())
     }
 
     /// Whether the document is there.
@@ -82,115 +82,94 @@ pub struct Tail {
     pub last_seq: Option<Value>,
 }
 
+/// What is done with each row.
+type Visit<'a> = &'a mut dyn FnMut(Row<'_>) -> Result<()>;
+
 /// Reads the rows of the answer `body`.
 ///
 /// # Errors
 /// It ends early, it is no such answer, or `visit` failed.
-pub fn read_rows(client: &Client, body: impl Read, visit: &mut dyn FnMut(Row) -> Result<()>) -> Result<Tail> {
-    let left = Rc::new(Cell::new(ROW_MAX));
-    // a buffer of its own between the gauge and the parser would hide what belongs to the next row
-    let gauge = Gauge { inner: BufReader::with_capacity(1 << 16, body), left: Rc::clone(&left) };
-    let mut reading = Reading { visit, failed: None, left, tail: Tail::default(), whole: false };
-    let mut parser = serde_json::Deserializer::from_reader(gauge);
-    let read = reading.deserialize_all(&mut parser);
-    match (reading.failed, read) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) if error.is_io() || error.is_eof() => Err(client.cut(&error)),
-        (None, Err(error)) => Err(client.trouble(Kind::Foreign, format!("not the answer of a CouchDB ({error})"))),
-        (None, Ok(())) if !reading.whole => {
-            Err(client.trouble(Kind::Foreign, "not the answer of a CouchDB (no rows)".to_owned()))
-        }
-        (None, Ok(())) => Ok(reading.tail),
+pub fn read_rows(client: &Client, body: impl Read, visit: Visit<'_>) -> Result<Tail> {
+    let mut reading = Reading { text: Text::new(body), visit, tail: Tail::default(), whole: false, said: None };
+    let read = reading.all();
+    match (read, reading.said) {
+        (Err(Fault::Visit(error)), _) | (_, Some(error)) => Err(error),
+        (Err(Fault::Cut(why)), _) => Err(client.cut(&why)),
+        (Err(Fault::Other(why)), _) => Err(client.trouble(Kind::Foreign, format!("not the answer of a CouchDB ({why})"))),
+        (Ok(()), _) if !reading.whole => Err(client.trouble(Kind::Foreign, "not the answer of a CouchDB (no rows)".to_owned())),
+        (Ok(()), _) => Ok(reading.tail),
     }
 }
 
-/// Ends the reading of a row that is too long.
-struct Gauge<R> {
-    inner: R,
-    left: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Gauge<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        let left = self.left.get().checked_sub(read as u64);
-        self.left.set(left.ok_or_else(|| io::Error::other("a row without end"))?);
-        Ok(read)
-    }
-}
-
-struct Reading<'a> {
-    visit: &'a mut dyn FnMut(Row) -> Result<()>,
-    failed: Option<Error>,
-    left: Rc<Cell<u64>>,
+struct Reading<'a, R> {
+    text: Text<R>,
+    visit: Visit<'a>,
     tail: Tail,
     whole: bool,
+    /// What a server says that fails in the middle.
+    said: Option<Error>,
 }
 
-impl Reading<'_> {
-    fn deserialize_all<R: Read>(
-        &mut self,
-        parser: &mut serde_json::Deserializer<serde_json::de::IoRead<R>>,
-    ) -> serde_json::Result<()> {
-        serde::Deserializer::deserialize_map(&mut *parser, Whole(self))?;
-        parser.end()
-    }
-}
-
-struct Whole<'r, 'a>(&'r mut Reading<'a>);
-
-impl<'de> Visitor<'de> for Whole<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with rows")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "results" | "rows" => {
-                    map.next_value_seed(Rows(self.0))?;
-                    self.0.whole = true;
+impl<R: Read> Reading<'_, R> {
+    fn all(&mut self) -> Result<(), Fault> {
+        self.text.one_of(b"{")?;
+        if self.text.peek()? == Some(b'}') {
+            self.text.one_of(b"}")?;
+        } else {
+            loop {
+                self.field()?;
+                if self.text.one_of(b",}")? == b'}' {
+                    break;
                 }
-                "last_seq" => self.0.tail.last_seq = Some(map.next_value()?),
-                // a server that fails in the middle says so at the end
-                "error" | "reason" => {
-                    let said: Value = map.next_value()?;
-                    self.0.failed.get_or_insert_with(|| anyhow::anyhow!("the server fails: {said}"));
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(())
-    }
-}
-
-struct Rows<'r, 'a>(&'r mut Reading<'a>);
-
-impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
-    type Value = ();
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Rows<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rows")
+        match self.text.peek()? {
+            None => Ok(()),
+            Some(_) => Err(Fault::Other("more after its end".to_owned())),
+        }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
-        while let Some(row) = rows.next_element::<Row>()? {
-            self.0.left.set(ROW_MAX);
-            self.0.tail.count += 1;
-            if let Err(error) = (self.0.visit)(row) {
-                self.0.failed = Some(error);
-                return Err(serde::de::Error::custom("stopped"));
+    fn field(&mut self) -> Result<(), Fault> {
+        let key: String = self.text.value(parse)?;
+        self.text.one_of(b":")?;
+        match key.as_str() {
+            "results" | "rows" => self.rows(),
+            "last_seq" => {
+                self.tail.last_seq = Some(self.text.value(parse)?);
+                Ok(())
+            }
+            // a server that fails in the middle says so at the end
+            "error" | "reason" => {
+                let said: Value = self.text.value(parse)?;
+                self.said.get_or_insert_with(|| anyhow::anyhow!("the server fails: {said}"));
+                Ok(())
+            }
+            _ => self.text.value(parse::<IgnoredAny>).map(drop),
+        }
+    }
+
+    fn rows(&mut self) -> Result<(), Fault> {
+        self.whole = true;
+        self.text.one_of(b"[")?;
+        if self.text.peek()? == Some(b']') {
+            return self.text.one_of(b"]").map(drop);
+        }
+        loop {
+            self.row()?;
+            if self.text.one_of(b",]")? == b']' {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    fn row(&mut self) -> Result<(), Fault> {
+        let visit = &mut self.visit;
+        let looked = self.text.value(|text| {
+            let mut rows = serde_json::Deserializer::from_slice(text).into_iter::<Row<'_>>();
+            let row = rows.next().transpose()?.unwrap_or_default();
+            Ok((visit(row), rows.byte_offset()))
+        })?;
+        self.tail.count += 1;
+        looked.map_err(Fault::Visit)
     }
 }

@@ -67,6 +67,19 @@ pub(super) struct Wire<'a> {
 }
 
 impl Wire<'_> {
+    /// Takes out what a database adds.
+    pub(super) fn take_own(&mut self) -> Extra {
+        let mut own = Extra::new();
+        self.extra.retain(|key, value| {
+            let mine = !key.starts_with('_');
+            if !mine {
+                own.insert(key.clone(), value.take());
+            }
+            mine
+        });
+        own
+    }
+
     pub(super) fn into_document(self) -> Result<Document> {
         if self.extra.contains_key("_rev") {
             // CouchDB's own business, and the replica's
