@@ -22,6 +22,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+pub use self::change::set_mtime_of;
 use crate::fsinfo::FsTraits;
 use crate::path::{SEPARATOR, SpacePath};
 use crate::record::{Ftype, Local, Mode};
@@ -168,6 +169,8 @@ pub struct BoxRoot {
     walk: AtomicBool,
     /// The folder that was read from last: most paths that follow lie in it as well.
     last: Mutex<Option<(SpacePath, Arc<OwnedFd>)>>,
+    /// The staging folder, from [`BoxRoot::staging`] on.
+    staging: Mutex<Option<Arc<OwnedFd>>>,
     traits: OnceLock<Option<FsTraits>>,
 }
 
@@ -182,7 +185,8 @@ impl BoxRoot {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Bits::empty())?;
-        Ok(Self { fd, path: path.to_owned(), walk: AtomicBool::new(false), last: Mutex::new(None), traits: OnceLock::new() })
+        let (walk, last, staging) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Ok(Self { fd, path: path.to_owned(), walk, last, staging, traits: OnceLock::new() })
     }
 
     /// The path that it was opened by, for messages and for other programs.
@@ -234,6 +238,18 @@ impl BoxRoot {
         match self.lstat(path) {
             Ok(stat) => Ok(Some(stat)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the folder that holds `path` is there.
+    ///
+    /// # Errors
+    /// As [`BoxRoot::look`].
+    pub fn has_folder_of(&self, path: &SpacePath) -> io::Result<bool> {
+        match self.folder_of(path) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
     }
@@ -320,6 +336,9 @@ impl BoxRoot {
     /// The folder that holds `path`, for reading: the last one is remembered.
     fn folder_of(&self, path: &SpacePath) -> io::Result<Arc<OwnedFd>> {
         let folder = parent(path)?;
+        if let Some(fd) = self.held(&folder) {
+            return Ok(fd);
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, fd)) = &*last
             && *known == folder
@@ -332,9 +351,20 @@ impl BoxRoot {
     }
 
     /// The folder that holds `path`, for changing it: looked up anew, for the one remembered may have
-    /// been moved out of the box.
-    fn fresh_folder_of(&self, path: &SpacePath) -> io::Result<OwnedFd> {
-        self.open_folder(&parent(path)?)
+    /// been moved out of the box. The staging folder is ltr's own wherever it goes.
+    fn fresh_folder_of(&self, path: &SpacePath) -> io::Result<Arc<OwnedFd>> {
+        let folder = parent(path)?;
+        self.held(&folder).map_or_else(|| self.open_folder(&folder).map(Arc::new), Ok)
+    }
+
+    /// The staging folder, if `folder` is that one and it is in use.
+    fn held(&self, folder: &SpacePath) -> Option<Arc<OwnedFd>> {
+        let staging = folder.key() == STAGING.as_bytes();
+        if staging { self.staging.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None }
+    }
+
+    fn hold(&self, staging: Option<OwnedFd>) {
+        *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = staging.map(Arc::new);
     }
 
     fn open_folder(&self, folder: &SpacePath) -> io::Result<OwnedFd> {

@@ -36,7 +36,7 @@ impl BoxRoot {
     /// As openat(2).
     pub fn create(&self, path: &SpacePath) -> io::Result<File> {
         let flags = REGULAR | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        Ok(regular(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::from_raw_mode(0o600)))?.0)
+        Ok(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::from_raw_mode(0o600))?.into())
     }
 
     /// Opens a regular file for reading and writing.
@@ -61,7 +61,11 @@ impl BoxRoot {
     /// # Errors
     /// As unlinkat(2); `DirectoryNotEmpty`.
     pub fn rmdir(&self, path: &SpacePath) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(self.fresh_folder_of(path)?, name(path), AtFlags::REMOVEDIR)?)
+        rustix::fs::unlinkat(self.fresh_folder_of(path)?, name(path), AtFlags::REMOVEDIR)?;
+        if path.key() == STAGING.as_bytes() {
+            self.hold(None);
+        }
+        Ok(())
     }
 
     /// Sets the permission bits of a file or folder; those that no [`Mode`] has stay as they are.
@@ -91,10 +95,7 @@ impl BoxRoot {
     /// # Errors
     /// As utimensat(2).
     pub fn set_mtime(&self, path: &SpacePath, mtime: i64, mtime_nsec: u32) -> io::Result<()> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec { tv_sec: mtime, tv_nsec: mtime_nsec.into() },
-        };
+        let times = times(mtime, mtime_nsec);
         Ok(rustix::fs::utimensat(self.fresh_folder_of(path)?, name(path), &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
@@ -164,6 +165,7 @@ impl BoxRoot {
     /// It is a symlink or no folder; else as mkdirat(2).
     pub fn staging(&self) -> io::Result<SpacePath> {
         let path = SpacePath::from_relative(STAGING.as_bytes()).map_err(io::Error::other)?;
+        self.hold(None);
         if let Err(e) = self.mkdir(&path, Mode(0o700))
             && e.kind() != io::ErrorKind::AlreadyExists
         {
@@ -177,6 +179,7 @@ impl BoxRoot {
             // fails where there are no modes, and there is nothing to be done about it there
             let _ = self.chmod(&path, Mode(0o700));
         }
+        self.hold(Some(self.open_folder(&path)?));
         Ok(path)
     }
 
@@ -187,5 +190,20 @@ impl BoxRoot {
     pub fn sync(&self) -> io::Result<()> {
         let fd = rustix::fs::openat(&self.fd, ".", FOLDER.difference(OFlags::PATH), Bits::empty())?;
         Ok(rustix::fs::syncfs(fd)?)
+    }
+}
+
+/// Sets the modification time of an open file.
+///
+/// # Errors
+/// As futimens(3).
+pub fn set_mtime_of(file: &File, mtime: i64, mtime_nsec: u32) -> io::Result<()> {
+    Ok(rustix::fs::futimens(file, &times(mtime, mtime_nsec))?)
+}
+
+fn times(mtime: i64, mtime_nsec: u32) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime, tv_nsec: mtime_nsec.into() },
     }
 }

@@ -123,7 +123,8 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
     let life = Life::new(from.ssh.limit());
     let names = Patient::input(child.stdin.take().context("ssh has an input")?, &life)?;
     let archive = Archive::new(Patient::output(child.stdout.take().context("ssh has an output")?, &life));
-    let mut bringing = Bringing { movers, id, from, ahead, archive, came: false, arrived: Vec::new(), bytes: 0 };
+    let mut bringing =
+        Bringing { movers, id, from, ahead, archive, content: Vec::new(), came: false, arrived: Vec::new(), bytes: 0 };
     let read = std::thread::scope(|scope| {
         std::thread::Builder::new().spawn_scoped(scope, || ask(movers, id, names, ahead)).context("cannot start a thread")?;
         let read = bringing.read();
@@ -198,6 +199,8 @@ struct Bringing<'b, 'a, R> {
     from: &'b Arc<Elsewhere>,
     ahead: &'b Ahead,
     archive: Archive<R>,
+    /// The content of the last file: what is small has room in memory.
+    content: Vec<u8>,
     /// Whether anything came.
     came: bool,
     /// What came and has not been told, and its bytes: whoever waits for it is not woken for each file.
@@ -265,12 +268,12 @@ impl<R: Read> Bringing<'_, '_, R> {
     /// # Errors
     /// The archive is cut short.
     fn take(&mut self, want: &Want) -> Result<Outcome> {
-        let mut content = vec![0; usize::try_from(want.action.size)?];
-        self.archive.read_exact(&mut content)?;
-        if Some(sha1_of(&content)) != want.action.sha1 {
+        self.content.resize(usize::try_from(want.action.size)?, 0);
+        self.archive.read_exact(&mut self.content)?;
+        if Some(sha1_of(&self.content)) != want.action.sha1 {
             return Ok(self.changed(want));
         }
-        Ok(match self.movers.shelf.put(&want.action, &want.place, &content) {
+        Ok(match self.movers.shelf.put(&want.action, &want.place, &self.content) {
             Ok(()) => Outcome::Arrived(VIA),
             Err(e) => Outcome::Failed(e),
         })

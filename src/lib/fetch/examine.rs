@@ -2,7 +2,7 @@
 
 use std::io;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Run;
 use crate::boxfs::{COOKIE, Kind, Stat};
@@ -51,11 +51,7 @@ impl Run<'_> {
     /// It cannot be read, or what is there cannot make room.
     pub(super) fn examine(&self, action: &Action) -> Result<Seen> {
         let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else {
-            if let Some(folder) = action.path.parent()
-                && self.root.look(&folder)?.is_none()
-            {
-                bail!("its folder is not there");
-            }
+            ensure!(self.root.has_folder_of(&action.path)?, "its folder is not there");
             let expected = action.have.is_some() && !self.vacated.contains(&action.path);
             return Ok(if expected { Seen::Deleted } else { Seen::Nothing });
         };

@@ -95,9 +95,8 @@ impl Run<'_> {
     pub(super) fn finish_folders<W: Write>(&mut self, plan: &Plan, steps: &[u64], output: &mut Output<W>) -> Result<()> {
         for &step in steps.iter().rev() {
             let action = plan.action(step)?;
-            let refused = set_attributes(self.root, &action.path, &action);
-            match refused.and_then(|refused| Ok((refused, self.root.lstat(&action.path)?))) {
-                Ok((refused, stat)) => output.finished(self.as_it_is(&action, stat, refused)),
+            match set_attributes(self.root, &action.path, &action) {
+                Ok((stat, refused)) => output.finished(self.as_it_is(&action, stat, refused)),
                 Err(e) => self.fail(&action.path, &e.into()),
             }
             if output.queue.len() >= super::batch::BATCH_FILES {

@@ -63,9 +63,12 @@ impl Run<'_> {
         content: &Content,
         staged: &mut Option<SpacePath>,
     ) -> Result<Vec<Fact>> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let was_there = matches!(seen, Seen::Other(_));
-            seen = self.examine_again(action, seen)?;
+            // where nothing was, a rename that replaces nothing is the second look
+            if attempt > 0 || !matches!((&seen, content), (Seen::Nothing, Content::Staged(_))) {
+                seen = self.examine_again(action, seen)?;
+            }
             if matches!(seen, Seen::Wanted(_)) {
                 return self.adopted(action);
             }
@@ -126,7 +129,7 @@ impl Run<'_> {
 
     fn gone_from(&mut self, staged: &mut Option<SpacePath>) {
         if let Some(path) = staged.take() {
-            self.staging.release(&path);
+            self.staging.gone(&path);
         }
     }
 
@@ -153,9 +156,8 @@ impl Run<'_> {
 
     /// What is to be recorded when a step's content is in its place.
     fn arrived(&mut self, action: &Action) -> Result<Vec<Fact>> {
-        let refused = set_attributes(self.root, &action.path, action)?;
+        let (stat, refused) = set_attributes(self.root, &action.path, action)?;
         let mut facts = self.settle_displaced(action)?;
-        let stat = self.root.lstat(&action.path)?;
         if let (Verb::Move, Some(source)) = (action.action, &action.source)
             && self.needs.get(source).is_none_or(|need| !need.refilled)
             && self.root.look(source)?.is_none()
@@ -246,6 +248,7 @@ impl Run<'_> {
         if needed && out.stat.kind == Kind::File {
             let kept = self.staging.at(&format!("d-{}", out.sha1))?;
             self.staging.note(&kept, from)?;
+            self.staging.expect(&kept);
             self.set_aside.push(kept.clone());
             match self.root.rename_noreplace(slot, &kept) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
@@ -341,6 +344,7 @@ impl Run<'_> {
                 self.root.unlink(&out)?;
             }
             self.staging.note(&out, &source)?;
+            self.staging.expect(&out);
             self.rename_verified(&source, &out, &hashed)?;
             self.vacated.insert(source);
             self.set_aside.push(out.clone());

@@ -6,6 +6,7 @@
 //! ahead, so that no memory grows with the plan.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -22,6 +23,8 @@ use crate::record::{Action, Ftype};
 pub(crate) const LARGE: u64 = 1 << 20;
 /// Plans of fewer steps are not worth a tar of their own.
 const MANY: usize = 64;
+/// Wants of which those who bring files are told at once.
+const TOLD: usize = 64;
 /// Files, and bytes, that one program is asked for at once.
 const CHUNK: (usize, u64) = (1000, 64 << 20);
 
@@ -130,6 +133,8 @@ pub(super) struct Movers<'a> {
     pub(super) limit: Option<u64>,
     line: Mutex<Line>,
     news: Condvar,
+    /// Wants that nobody was told of yet.
+    untold: AtomicUsize,
     events: Sender<Event>,
 }
 
@@ -173,8 +178,8 @@ impl Line {
 impl<'a> Movers<'a> {
     /// `steps` is how many steps the plan has.
     pub(super) fn new(shelf: Shelf<'a>, jobs: usize, limit: Option<u64>, steps: usize, events: Sender<Event>) -> Self {
-        let (line, news) = (Mutex::default(), Condvar::new());
-        Self { shelf, jobs: jobs.max(1), many: steps >= MANY, limit, line, news, events }
+        let (line, news, untold) = (Mutex::default(), Condvar::new(), AtomicUsize::new(0));
+        Self { shelf, jobs: jobs.max(1), many: steps >= MANY, limit, line, news, untold, events }
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -211,7 +216,19 @@ impl<'a> Movers<'a> {
             line.wants.push_back(want);
         }
         drop(line);
-        self.news.notify_all();
+        // whoever brings files is not woken for each of many
+        if self.untold.fetch_add(1, Ordering::Relaxed) + 1 >= TOLD {
+            self.go();
+        }
+    }
+
+    /// Tells of what was wanted, before its arrival is waited for.
+    pub(super) fn go(&self) {
+        if self.untold.swap(0, Ordering::Relaxed) > 0 {
+            // not between a look at the line and the wait for news of it
+            drop(self.line());
+            self.news.notify_all();
+        }
     }
 
     /// Nothing more will be wanted.

@@ -1,9 +1,11 @@
 //! The plan as a whole, read to its end before anything is touched: a plan cut short must not be
 //! carried out in part, and some dangers show only in the sum.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -15,6 +17,8 @@ use crate::stream::{ErrorRecord, Line, Reader};
 
 /// A pull that would remove more files than this, and more than half, asks first (design section 10.3).
 const MANY: u64 = 20;
+/// Bytes of it that are read at a time.
+const READ: usize = 64 << 10;
 
 /// A file of this box that later steps take content from.
 pub(super) struct Need {
@@ -29,6 +33,8 @@ pub(super) struct Need {
 /// All actions, spooled.
 pub(super) struct Plan {
     spool: File,
+    /// What was last read of it, and where that begins.
+    read: RefCell<(u64, Vec<u8>)>,
     /// Where each action of each pass begins; 8 bytes a step.
     pub(super) forward: Vec<u64>,
     pub(super) removes: Vec<u64>,
@@ -55,6 +61,7 @@ impl Plan {
     pub(super) fn load<R: BufRead>(root: &BoxRoot, box_name: &str, input: R, spool: File) -> Result<Self> {
         let mut plan = Self {
             spool,
+            read: RefCell::default(),
             forward: Vec::new(),
             removes: Vec::new(),
             foreign: Vec::new(),
@@ -69,6 +76,7 @@ impl Plan {
             last_copies: 0,
         };
         let mut input = Reader::new(input);
+        let mut there = There::new(root)?;
         let mut offset = 0;
         let mut writer = BufWriter::new(plan.spool.try_clone()?);
         while let Some(line) = input.next_line()? {
@@ -83,7 +91,7 @@ impl Plan {
                     };
                     writer.write_all(json)?;
                     writer.write_all(b"\n")?;
-                    plan.count(root, &action, offset);
+                    plan.count(&mut there, &action, offset);
                     offset += json.len() as u64 + 1;
                 }
                 Line::Error(error) => plan.errors.push(error),
@@ -108,7 +116,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn count(&mut self, root: &BoxRoot, action: &Action, offset: u64) {
+    fn count(&mut self, there: &mut There<'_>, action: &Action, offset: u64) {
         if action.action == Verb::Remove {
             self.removes.push(offset);
             if action.ftype != Ftype::Dir {
@@ -123,7 +131,7 @@ impl Plan {
             self.needs.entry(source.clone()).or_insert(need).uses += 1;
         }
         if matches!(action.action, Verb::Fetch | Verb::Copy | Verb::Replace | Verb::Conflict) && action.ftype == Ftype::File {
-            self.bytes = self.bytes.saturating_add(to_come(root, action));
+            self.bytes = self.bytes.saturating_add(there.still_comes(action));
             self.files += 1;
             if let Some(sha1) = action.sha1
                 && !self.seen.insert(u64::from_be_bytes(std::array::from_fn(|at| sha1.0[at])))
@@ -156,25 +164,66 @@ impl Plan {
 
     /// The record at `offset`, as it came.
     pub(super) fn line(&self, offset: u64) -> Result<Vec<u8>> {
-        let mut file = &self.spool;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut line = Vec::new();
-        BufReader::with_capacity(4096, file).read_until(b'\n', &mut line)?;
-        line.pop_if(|byte| *byte == b'\n');
-        Ok(line)
+        let (begin, bytes) = &mut *self.read.borrow_mut();
+        let line_at = |begin: u64, bytes: &[u8]| {
+            let from = bytes.get(usize::try_from(offset.checked_sub(begin)?).ok()?..)?;
+            from.iter().position(|&byte| byte == b'\n').map(|end| from[..end].to_vec())
+        };
+        let mut room = READ;
+        loop {
+            if let Some(line) = line_at(*begin, bytes) {
+                return Ok(line);
+            }
+            bytes.resize(room, 0);
+            let read = self.spool.read_at(bytes, offset)?;
+            bytes.truncate(read);
+            *begin = offset;
+            ensure!(read == room || bytes.contains(&b'\n'), "the plan is cut short");
+            room *= 2;
+        }
     }
 }
 
-/// What an action still brings in: not what an interrupted run installed or staged already.
-fn to_come(root: &BoxRoot, action: &Action) -> u64 {
-    let moves_in = action.have.as_ref().is_none_or(|have| have.size != action.size);
-    let there = root.look(&action.path).ok().flatten().is_some_and(|s| s.size == action.size);
-    if moves_in && there {
-        return 0;
+/// What is in the box before anything is done.
+struct There<'a> {
+    root: &'a BoxRoot,
+    /// The names in the staging folder.
+    staged: HashSet<Vec<u8>>,
+    /// A folder that is not there: nor is anything below it.
+    missing: Option<SpacePath>,
+}
+
+impl<'a> There<'a> {
+    fn new(root: &'a BoxRoot) -> Result<Self> {
+        let folder = SpacePath::from_relative(STAGING.as_bytes())?;
+        // what cannot be read is told by those who need it
+        let staged = root.names(&folder).unwrap_or_default().into_iter().collect();
+        Ok(Self { root, staged, missing: None })
     }
-    let staged = action.sha1.and_then(|sha1| SpacePath::from_relative(format!("{STAGING}/{sha1}").as_bytes()).ok());
-    let staged = staged.and_then(|path| root.look(&path).ok().flatten()).map_or(0, |s| s.size);
-    action.size.saturating_sub(staged)
+
+    /// What an action still brings in: not what an interrupted run installed or staged already.
+    fn still_comes(&mut self, action: &Action) -> u64 {
+        let moves_in = action.have.as_ref().is_none_or(|have| have.size != action.size);
+        if moves_in && self.size(&action.path) == Some(action.size) {
+            return 0;
+        }
+        let staged = action.sha1.map(|sha1| sha1.to_string()).filter(|name| self.staged.contains(name.as_bytes()));
+        let staged = staged.and_then(|name| SpacePath::from_relative(format!("{STAGING}/{name}").as_bytes()).ok());
+        let staged = staged.and_then(|path| self.size(&path)).unwrap_or(0);
+        action.size.saturating_sub(staged)
+    }
+
+    fn size(&mut self, path: &SpacePath) -> Option<u64> {
+        if self.missing.as_ref().is_some_and(|missing| path.is_within(missing)) {
+            return None;
+        }
+        match self.root.look(path) {
+            Ok(Some(stat)) => return Some(stat.size),
+            Ok(None) if !self.root.has_folder_of(path).unwrap_or(true) => self.missing = path.parent(),
+            _ => {}
+        }
+        None
+    }
 }
 
 /// Reads an action. One that is bad, as a hostile entry may make it, is an error of its path alone.

@@ -41,7 +41,7 @@ impl Run<'_> {
                 self.fail(&slot, &e.context("left by an interrupted run"));
             }
         }
-        Ok(())
+        Ok(self.staging.remember()?)
     }
 
     fn recover_slot(&mut self, plan: &Plan, name: &str, slot: &SpacePath, noted: &HashMap<String, SpacePath>) -> Result<()> {

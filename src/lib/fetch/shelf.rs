@@ -5,13 +5,17 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::fs::Mode as Bits;
 use rustix::io::Errno;
 
-use crate::boxfs::{BoxRoot, Kind};
+use crate::boxfs::{BoxRoot, Kind, Stat, set_mtime_of};
 use crate::hash::{BLOCK, Hasher, hash_path};
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Mode, Sha1};
 use crate::ssh::is_silence;
+
+/// The mode that a file is made with.
+const CREATED: Mode = Mode(0o600);
 
 /// The staging folder.
 #[derive(Clone)]
@@ -114,8 +118,13 @@ impl<'a> Shelf<'a> {
             file => file?,
         };
         file.write_all(content)?;
-        set_attributes(self.root, place, action)?;
-        Ok(())
+        if action.mode != CREATED
+            && let Err(e) = chmod_of(&file, action.mode)
+            && !is_refusal(&e)
+        {
+            return Err(e.into());
+        }
+        Ok(set_mtime_of(&file, action.mtime, action.mtime_nsec)?)
     }
 
     /// Takes the file that another program put into the staging folder to `place`. `hash`: what it was
@@ -213,21 +222,24 @@ fn pump_into(mut hasher: Hasher, reader: &mut dyn Read, mut writer: Option<&mut 
     Ok((hasher, total))
 }
 
-/// Sets mode and mtime where they are not right already. Returns whether the mode was refused: a file
-/// system without modes (FAT refuses with `EPERM`) cannot express it, which is no failure there.
-pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) -> io::Result<bool> {
+/// Sets mode and mtime where they are not right already. Returns what is there then, and whether the mode
+/// was refused: a file system without modes (FAT refuses with `EPERM`) cannot express it, which is no
+/// failure there.
+pub(super) fn set_attributes(root: &BoxRoot, path: &SpacePath, action: &Action) -> io::Result<(Stat, bool)> {
     let stat = root.lstat(path)?;
-    let mut refused = false;
+    let (mut refused, mut changed) = (false, false);
     if action.ftype != Ftype::Symlink && stat.mode != action.mode {
         match chmod(root, path, action.mode) {
             Err(e) if is_refusal(&e) => refused = true,
             done => done?,
         }
+        changed = true;
     }
     if (stat.mtime, stat.mtime_nsec) != (action.mtime, action.mtime_nsec) {
         root.set_mtime(path, action.mtime, action.mtime_nsec)?;
+        changed = true;
     }
-    Ok(refused)
+    Ok((if changed { root.lstat(path)? } else { stat }, refused))
 }
 
 /// Whether a mode was refused for good. `EACCES` is no such answer: a folder may not be looked into, which may change.
@@ -241,4 +253,13 @@ fn chmod(root: &BoxRoot, path: &SpacePath, mode: Mode) -> io::Result<()> {
         return Err(Errno::PERM.into());
     }
     root.chmod(path, mode)
+}
+
+/// As [`chmod`], of a file that was just made.
+fn chmod_of(file: &File, mode: Mode) -> io::Result<()> {
+    #[cfg(test)]
+    if super::tests::NO_CHMOD.get() {
+        return Err(Errno::PERM.into());
+    }
+    Ok(rustix::fs::fchmod(file, Bits::from_raw_mode(mode.0))?)
 }

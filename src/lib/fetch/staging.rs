@@ -29,18 +29,35 @@ pub(super) struct Staging<'a> {
     next: u64,
     /// What waits for installation, and so is nobody else's.
     pending: HashSet<SpacePath>,
+    /// What contents may be there, for [`Staging::leftover`]; none: any.
+    known: Option<HashSet<SpacePath>>,
 }
 
 impl<'a> Staging<'a> {
     /// Opens the staging folder, making it where it is not there.
     pub(super) fn open(root: &'a BoxRoot) -> Result<Self> {
         let folder = root.staging().with_context(|| format!("{}", root.path().display()))?;
-        Ok(Self { shelf: Shelf::new(root, folder), next: 0, pending: HashSet::new() })
+        Ok(Self { shelf: Shelf::new(root, folder), next: 0, pending: HashSet::new(), known: None })
     }
 
     /// The names in it.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         Ok(self.root().names(self.folder())?.into_iter().filter_map(|n| String::from_utf8(n).ok()).collect())
+    }
+
+    /// Remembers what is there: from now on nobody but this run puts content here, and who looks for
+    /// one that is not there need not ask the file system.
+    pub(super) fn remember(&mut self) -> io::Result<()> {
+        let paths = self.names()?.iter().map(|name| self.at(name)).collect::<io::Result<_>>()?;
+        self.known = Some(paths);
+        Ok(())
+    }
+
+    /// What is about to be at `path`.
+    pub(super) fn expect(&mut self, path: &SpacePath) {
+        if let Some(known) = &mut self.known {
+            known.insert(path.clone());
+        }
     }
 
     /// A name `PREFIX<sha1>SEP<N>` that nothing has yet.
@@ -69,13 +86,20 @@ impl<'a> Staging<'a> {
     /// Where content of this hash is to be staged: another name while the first waits for its turn.
     fn place(&mut self, sha1: Sha1) -> io::Result<SpacePath> {
         let plain = self.at(&sha1.to_string())?;
-        if self.pending.contains(&plain) { self.fresh("", sha1, '+') } else { Ok(plain) }
+        if self.pending.contains(&plain) {
+            return self.fresh("", sha1, '+');
+        }
+        self.expect(&plain);
+        Ok(plain)
     }
 
     /// What an earlier run, or an earlier step of this one, left whole; not yet taken by another step.
     pub(super) fn leftover(&self, sha1: Sha1, size: u64) -> io::Result<Option<SpacePath>> {
         for name in [format!("{sha1}"), format!("d-{sha1}")] {
             let path = self.at(&name)?;
+            if self.known.as_ref().is_some_and(|known| !known.contains(&path)) {
+                continue;
+            }
             let Some(stat) = self.root().look(&path)? else { continue };
             if stat.kind == Kind::File && stat.size > size && !name.starts_with("d-") && !self.pending.contains(&path) {
                 // a push would never make it shorter
@@ -110,6 +134,14 @@ impl<'a> Staging<'a> {
     /// Staged content has left, or is given up.
     pub(super) fn release(&mut self, path: &SpacePath) {
         self.pending.remove(path);
+    }
+
+    /// Staged content is in its place.
+    pub(super) fn gone(&mut self, path: &SpacePath) {
+        self.release(path);
+        if let Some(known) = &mut self.known {
+            known.remove(path);
+        }
     }
 
     /// Stages what a symlink needs: itself.

@@ -156,6 +156,7 @@ impl Run<'_> {
 
     /// Heeds what the movers tell until `enough` says so.
     fn wait_for(&mut self, window: &mut Window<'_, '_, '_>, enough: impl Fn(&Window<'_, '_, '_>) -> bool) -> Result<()> {
+        window.movers.go();
         while !enough(window) {
             let event = window.events.recv().context("those who bring files have ended")?;
             self.heed(window, event);
