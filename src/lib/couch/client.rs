@@ -194,10 +194,13 @@ impl Client {
     /// # Errors
     /// A [`Trouble`]: it is cut short, or says something else.
     pub fn understood<T: DeserializeOwned>(&self, text: &[u8]) -> Result<T> {
-        serde_json::from_slice(text).map_err(|error| match error.classify() {
+        let no_json = || self.trouble(Kind::Foreign, "not a CouchDB: the answer is no JSON".to_owned());
+        // a parser looks only at the texts that somebody asks for
+        let text = str::from_utf8(text).map_err(|_| no_json())?;
+        serde_json::from_str(text).map_err(|error| match error.classify() {
             Category::Eof => self.trouble(Kind::Away, "the answer ends in the middle".to_owned()),
             Category::Data => self.trouble(Kind::Foreign, "not the answer of a CouchDB".to_owned()),
-            _ => self.trouble(Kind::Foreign, "not a CouchDB: the answer is no JSON".to_owned()),
+            _ => no_json(),
         })
     }
 

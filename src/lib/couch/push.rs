@@ -11,7 +11,8 @@ use super::ahead::Post;
 use super::client::{Client, Kind, kind_of};
 use super::link::Link;
 use crate::index::Index;
-use crate::index::couch::Known;
+use crate::index::couch::{Couch, Known};
+use crate::index::sqlite::Sqlite;
 use crate::record::{Document, Entry};
 use crate::report::Unit;
 use crate::stamp::Stamp;
@@ -71,17 +72,8 @@ impl Link<'_> {
         let post = Post::begin(self.client, self.patience)?;
         let (mut sent, mut after) = (None, self.couch.pushed);
         loop {
-            let page = self.index.page_after(after, BATCH)?;
-            let Some(&(last, _)) = page.last() else { break };
+            let Some((last, batch)) = self.index.at_once(|index| next_batch(index, &self.couch, after))? else { break };
             after = last;
-            let mut batch = Vec::new();
-            for (_, document) in page {
-                let known = self.index.known(&self.couch, &document.id())?;
-                match known {
-                    Some(known) if known.todo || known.stamp == Some(document.stamp()) => {}
-                    known => batch.push(Parcel::new(&document, known.and_then(|k| k.rev))?),
-                }
-            }
             if !batch.is_empty() && batch.iter().map(|parcel| parcel.text.len()).sum::<usize>() <= BATCH_BYTES {
                 post.give(bulk(&batch));
                 if let Some(before) = sent.replace((batch, last)) {
@@ -233,6 +225,20 @@ impl Link<'_> {
         }
         self.index.set_known(&mut self.couch, &known, None)
     }
+}
+
+/// What the database does not have of the documents after the sequence number `after`, and the last one's number.
+fn next_batch(index: &Sqlite, couch: &Couch, after: u64) -> Result<Option<(u64, Vec<Parcel>)>> {
+    let page = index.page_after(after, BATCH)?;
+    let Some(&(last, _)) = page.last() else { return Ok(None) };
+    let mut batch = Vec::new();
+    for (_, document) in page {
+        match index.known(couch, &document.id())? {
+            Some(known) if known.todo || known.stamp == Some(document.stamp()) => {}
+            known => batch.push(Parcel::new(&document, known.and_then(|k| k.rev))?),
+        }
+    }
+    Ok(Some((last, batch)))
 }
 
 /// A document on its way.
