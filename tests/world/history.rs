@@ -458,6 +458,12 @@ impl<'a> History<'a> {
             let (old, new) = names.split_once(" -> ").ok_or("a rename without an old name")?;
             self.ledger.renamed(&old[1..], &new[1..]);
         }
+        if cut.is_some() {
+            // of a rename the old name is recorded first, and told of with the new one
+            for (old, new) in Ledger::renames(&self.system.documents(b), &box_name) {
+                self.ledger.renamed(&old[1..], &new[1..]);
+            }
+        }
         self.ledger.check_letters(&before, &box_name, &told)?;
         self.hear(&told);
         self.ledger.check_claims(self.system, b)
@@ -595,6 +601,7 @@ impl<'a> History<'a> {
 
     fn muddle(&mut self, b: usize) {
         self.ledger.muddled[b] = true;
+        self.ledger.forget_purges(b, &self.system.tree(b));
         self.ledger.unsettle(b);
     }
 

@@ -101,6 +101,18 @@ impl Ledger {
         }
     }
 
+    /// An index that is behind the disk takes what a purge took there for deleted by hand.
+    pub fn forget_purges(&mut self, b: usize, tree: &Tree) {
+        let gone = self.purged.iter().filter(|name| !tree.contains_key(*name));
+        self.unwanted[b].extend(gone.cloned());
+    }
+
+    /// The renames that the index has of a box.
+    pub fn renames(documents: &[Rc<Document>], box_name: &str) -> Vec<(String, String)> {
+        let moved = entries(documents).filter(|e| e.box_name == box_name && e.purged);
+        moved.filter_map(|e| Some((e.path.spelled(), e.moved.as_ref()?.spelled()))).collect()
+    }
+
     pub fn skip(&mut self, b: usize, name: &str) {
         self.unwanted[b].insert(name.to_owned());
     }

@@ -6,6 +6,9 @@ use std::ops::{Deref, DerefMut};
 
 use litter::index::sqlite::Sqlite;
 
+/// As many as a world has; copies of indexes come back too, and would else pile up.
+const ROOM: usize = 16;
+
 thread_local! {
     static POOL: RefCell<Vec<Sqlite>> = const { RefCell::new(Vec::new()) };
 }
@@ -49,7 +52,12 @@ impl Drop for Store {
     fn drop(&mut self) {
         if let Some(index) = self.0.take() {
             // while the thread ends there is no pool
-            let _ = POOL.try_with(|pool| pool.borrow_mut().push(index));
+            let _ = POOL.try_with(|pool| {
+                let mut pool = pool.borrow_mut();
+                if pool.len() < ROOM {
+                    pool.push(index);
+                }
+            });
         }
     }
 }
