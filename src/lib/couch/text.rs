@@ -83,8 +83,17 @@ impl<R: Read> Text<R> {
                     self.at += length;
                     return Ok(value);
                 }
-                Err(error) if !error.is_eof() => return Err(Fault::Other(error.to_string())),
-                Err(error) if self.ended => return Err(Fault::Cut(self.broken.take().unwrap_or_else(|| error.to_string()))),
+                Err(error) if self.ended => {
+                    return Err(match self.broken.take() {
+                        Some(why) => Fault::Cut(why),
+                        None if error.is_eof() => Fault::Cut(error.to_string()),
+                        None => Fault::Other(error.to_string()),
+                    });
+                }
+                // half a number is taken for a wrong one
+                Err(error) if !error.is_eof() && !matches!(rest.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E')) => {
+                    return Err(Fault::Other(error.to_string()));
+                }
                 _ => self.fill()?,
             }
         }
