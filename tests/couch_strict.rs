@@ -2,97 +2,28 @@
 //! sequences, refused batches, answers that come late or end early.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "common/host.rs"]
+mod host;
 #[path = "common/strict.rs"]
 mod strict;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use host::{Host, entry, stamp};
 use litter::couch::client::{Kind, kind_of};
-use litter::couch::credentials;
 use litter::couch::design::{design, init};
-use litter::couch::places::Places;
 use litter::couch::replicate::{replicate, replicate_continuously};
 use litter::couch::url::Database;
-use litter::couch::visit::{Visit, Visited, visit};
-use litter::index::sqlite::{Access, Sqlite};
-use litter::index::{Index, Origin};
-use litter::record::Document;
+use litter::couch::visit::{Visit, visit};
 use litter::report::Collected;
 use serde_json::{Value, json};
 use strict::{ADMIN, Asked, MEMBER, Odd, Strict};
 
-/// A machine that works on a database.
-struct Host {
-    _dir: tempfile::TempDir,
-    places: Places,
-    url: Database,
-    said: Collected,
-}
-
-impl Host {
-    fn new(url: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut places = Places::below(dir.path());
-        // the machine that tests is slow
-        places.wait = Duration::from_secs(10);
-        let url = Database::parse(url).unwrap();
-        credentials::keep(&places, &url).unwrap();
-        Self { _dir: dir, places, url: url.without_password(), said: Collected::default() }
-    }
-
-    /// The first one of a new database `x`, with a space.
-    fn first(couch: &Strict) -> Self {
-        let mut host = Self::new(&couch.url(ADMIN, "x"));
-        init(&host.places, &host.url).unwrap();
-        host.sync();
-        host.put(&[space(), json!({"_id": "a", "type": "box", "uuid": "a", "policy": "complete", "stamp": stamp(1)})]);
-        host.sync();
-        couch.asked();
-        host
-    }
-
-    fn insist(&mut self) -> anyhow::Result<Visited> {
-        visit(&self.places, &self.url, &Visit { insist: true, ..Visit::default() }, &mut self.said)
-    }
-
-    #[track_caller]
-    fn sync(&mut self) {
-        let visited = self.insist().unwrap();
-        assert_eq!((visited.pending, &self.said.failures), (0, &Vec::new()));
-    }
-
-    fn index(&self) -> Sqlite {
-        Sqlite::open(&self.places.replica(&self.url), Access::Write).unwrap()
-    }
-
-    fn put(&self, documents: &[Value]) {
-        let documents: Vec<Document> = documents.iter().map(|d| Document::from_json(d.to_string().as_bytes()).unwrap()).collect();
-        self.index().put(&documents, Origin::Here).unwrap();
-    }
-
-    fn all(&self) -> BTreeMap<String, Value> {
-        let mut all = BTreeMap::new();
-        let keep = &mut |document: Document| {
-            all.insert(document.id(), serde_json::from_str(&document.canonical()).unwrap());
-            Ok(())
-        };
-        self.index().changes(None, keep).unwrap();
-        all
-    }
-}
-
-fn stamp(ms: u64) -> String {
-    format!("{ms:012x}-0000-0000000a")
-}
-
-fn space() -> Value {
-    json!({"_id": "space", "type": "space", "uuid": "6f1c3f9e-0000-4000-8000-0123456789ab", "name": "x", "format": 1, "mincopies": 1, "stamp": stamp(1)})
-}
-
-fn entry(path: &str, ms: u64) -> Value {
-    json!({"_id": format!("a:{path}"), "type": "entry", "box": "a", "path": path, "ftype": "file", "present": true, "commit": 1,
-           "size": 1, "mtime": 1, "mtime_nsec": 0, "mode": "0644", "sha1": format!("{ms:040x}"), "version": {"0000000a": ms}, "stamp": stamp(ms)})
+/// The first one of a new database `x`, with a space.
+fn first(couch: &Strict) -> Host {
+    let host = Host::first(&couch.url(ADMIN, "x"));
+    couch.asked();
+    host
 }
 
 fn count(asked: &[Asked], what: &str) -> usize {
@@ -112,7 +43,7 @@ fn spoil(couch: &Strict, what: &'static str, first: usize, many: usize, odd: Odd
 #[test]
 fn many_documents_go_and_come_in_pieces_and_each_once() {
     let couch = Strict::start();
-    let mut a = Host::first(&couch);
+    let mut a = first(&couch);
     let many: Vec<Value> = (0..12_000).map(|n| entry(&format!("/{}/{n}", n % 7), 10 + n)).collect();
     a.put(&many);
     // the second batch is lost, and when it is sent again so
@@ -152,7 +83,7 @@ fn many_documents_go_and_come_in_pieces_and_each_once() {
 #[test]
 fn a_login_is_wanted_and_members_are_no_admins() {
     let couch = Strict::start();
-    let admin = Host::first(&couch);
+    let admin = first(&couch);
     assert_eq!(couch.security("x")["members"]["names"], json!(["admin"]), "for the user of the url alone");
     let why = |host: &mut Host| {
         let error = host.insist().unwrap_err();
@@ -196,7 +127,7 @@ fn a_login_is_wanted_and_members_are_no_admins() {
 #[test]
 fn one_document_that_is_too_large_spoils_no_batch() {
     let couch = Strict::start();
-    let mut a = Host::first(&couch);
+    let mut a = first(&couch);
     let large = json!({"_id": "tag:large", "type": "tag", "stamp": stamp(3), "text": "x".repeat(8_100_000)});
     a.put(&[entry("/before", 5), large, entry("/after", 6)]);
     let visited = a.insist().unwrap();
@@ -236,7 +167,7 @@ fn one_document_that_is_too_large_spoils_no_batch() {
 #[test]
 fn keys_that_are_too_long_for_a_url_go_in_bodies() {
     let couch = Strict::start();
-    let mut a = Host::first(&couch);
+    let mut a = first(&couch);
     let mut b = Host::new(&couch.url(ADMIN, "x"));
     b.sync();
     // each byte is four characters of the key
@@ -259,7 +190,7 @@ fn keys_that_are_too_long_for_a_url_go_in_bodies() {
 #[test]
 fn an_answer_that_comes_late_is_not_waited_for() {
     let couch = Strict::start();
-    let mut host = Host::first(&couch);
+    let mut host = first(&couch);
     host.put(&[entry("/x", 5)]);
     couch.whim(|_| Some(Odd::Late(3000)));
     host.places.wait = Duration::from_millis(50);
@@ -279,7 +210,7 @@ fn an_answer_that_comes_late_is_not_waited_for() {
 #[test]
 fn documents_that_cannot_be_read_spoil_no_others() {
     let couch = Strict::start();
-    let mut a = Host::first(&couch);
+    let mut a = first(&couch);
     let (open, close) = ("[".repeat(5000), "]".repeat(5000));
     let deep = format!("{{\"_id\":\"deep\",\"x\":{open}{close}}}");
     let long = format!("{{\"_id\":\"long\",\"text\":\"{}\"}}", "x".repeat(20 << 20));
@@ -314,7 +245,7 @@ fn documents_that_cannot_be_read_spoil_no_others() {
 #[test]
 fn what_is_no_couchdb_is_told_from_one() {
     let couch = Strict::start();
-    let mut host = Host::first(&couch);
+    let mut host = first(&couch);
     host.put(&[entry("/x", 5)]);
     for (status, value, kind, words) in [
         (200, json!({"hello": ["world"]}), Kind::Foreign, "not a database of a CouchDB"),
@@ -342,7 +273,7 @@ fn what_is_no_couchdb_is_told_from_one() {
 #[test]
 fn one_server_replicates_to_another_and_goes_on_until_it_is_told_to_stop() {
     let couch = Strict::start();
-    let a = Host::first(&couch);
+    let a = first(&couch);
     let url = |name: &str| Database::parse(&couch.url(ADMIN, name)).unwrap();
     let error = format!("{:#}", replicate(&a.places, &url("x"), &url("y")).unwrap_err());
     assert!(error.contains("Database does not exist") && error.contains("/y"), "{error}");

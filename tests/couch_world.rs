@@ -6,16 +6,15 @@
 mod couch;
 #[path = "common/door.rs"]
 mod door;
+#[path = "common/host.rs"]
+mod host;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use couch::{Couch, documents, get, replicate, request, send};
 use door::{ALL, Door};
-use litter::couch::credentials;
+use host::{Host, space, stamp};
 use litter::couch::design::init;
-use litter::couch::places::Places;
-use litter::couch::url::Database;
 use litter::couch::visit::{Visit, visit};
 use litter::index::sqlite::{Access, Sqlite};
 use litter::index::{Index, Origin};
@@ -36,50 +35,26 @@ impl Random {
     }
 }
 
+/// One whose way to the database can be spoiled.
 struct Machine {
-    _dir: tempfile::TempDir,
-    places: Places,
-    url: Database,
+    host: Host,
     door: Door,
 }
 
 impl Machine {
     fn new(couch: &Couch, url: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut places = Places::below(dir.path());
-        places.wait = Duration::from_secs(10);
         let door = Door::to(couch.address());
-        let url = Database::parse(&door.url(url)).unwrap();
-        credentials::keep(&places, &url).unwrap();
-        Self { _dir: dir, places, url: url.without_password(), door }
+        Self { host: Host::new(&door.url(url)), door }
     }
 
     fn sync(&self) -> anyhow::Result<()> {
         let wish = Visit { insist: true, ..Visit::default() };
-        visit(&self.places, &self.url, &wish, &mut Collected::default()).map(drop)
+        visit(&self.host.places, &self.host.url, &wish, &mut Collected::default()).map(drop)
     }
 
     fn index(&self) -> Option<Sqlite> {
-        Sqlite::open(&self.places.replica(&self.url), Access::Write).ok()
+        Sqlite::open(&self.host.places.replica(&self.host.url), Access::Write).ok()
     }
-
-    fn all(&self) -> BTreeMap<String, Value> {
-        let mut all = BTreeMap::new();
-        let keep = &mut |document: Document| {
-            all.insert(document.id(), serde_json::from_str(&document.canonical()).unwrap());
-            Ok(())
-        };
-        self.index().unwrap().changes(None, keep).unwrap();
-        all
-    }
-}
-
-fn stamp(ms: u64) -> String {
-    format!("{ms:012x}-0000-0000000a")
-}
-
-fn space() -> Value {
-    json!({"_id": "space", "type": "space", "uuid": "6f1c3f9e-0000-4000-8000-0123456789ab", "name": "x", "stamp": stamp(1)})
 }
 
 /// A box of which one field is new, or an entry.
@@ -125,7 +100,7 @@ fn live(seed: u64) {
     let machines = [0, 0, 1].map(|at: usize| Machine::new(&couch, &databases[at]));
     let make = |machine: &Machine, url: &str| {
         machine.door.open();
-        init(&machine.places, &machine.url).unwrap();
+        init(&machine.host.places, &machine.host.url).unwrap();
         if !couch.is_real() {
             // where a check is, the stand-in loses the leaves that are replicated to it
             let rev = get(&format!("{url}/_design/ltr"))["_rev"].as_str().unwrap().to_owned();
@@ -171,7 +146,7 @@ fn live(seed: u64) {
             // a replica is lost after it was pushed, or the second database
             _ if random.below(2) == 0 => {
                 if machine.sync().is_ok() {
-                    std::fs::remove_dir_all(machine.places.replicas()).unwrap();
+                    std::fs::remove_dir_all(machine.host.places.replicas()).unwrap();
                 }
                 machine.sync().unwrap();
             }
@@ -190,7 +165,7 @@ fn live(seed: u64) {
     let truth: BTreeMap<String, Value> =
         truth.0.into_iter().map(|(id, d)| (id, serde_json::from_str(&d.canonical()).unwrap())).collect();
     for (number, machine) in machines.iter().enumerate() {
-        assert_eq!(machine.all(), truth, "seed {seed}: machine {number} after {done:?}");
+        assert_eq!(machine.host.all(), truth, "seed {seed}: machine {number} after {done:?}");
     }
     for url in &databases {
         let mut there = documents(url);
