@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::ssh::{away, end_of, words_of};
 
@@ -24,8 +24,26 @@ const PERSIST: &str = "-oControlPersist=60";
 /// its own purposes (sun_path, unix(7); mux.c).
 const LONGEST: usize = 107 - 1 - 40 - 17;
 
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+enum Refusal {
+    /// ssh gave up and had nothing to say of it.
+    Silence,
+    /// What it said, or what kept it from being run.
+    Words(String),
+}
+
+impl Refusal {
+    fn by(&self, host: &str) -> anyhow::Error {
+        away(match self {
+            Self::Silence => format!("{host} does not answer"),
+            Self::Words(words) => format!("{host}: {words}"),
+        })
+    }
+}
+
 /// A connection, or why there is none: tried once.
-type Opened = Arc<OnceLock<Result<(), String>>>;
+type Opened = Arc<OnceLock<Result<(), Refusal>>>;
 
 /// The connections of one command.
 #[derive(Debug)]
@@ -96,14 +114,16 @@ impl Connections {
                 return Ok(());
             }
             ssh.extend(["-M", "-N", "-f", "--", host].map(str::to_owned));
-            self.start(&ssh, limit, tell).map_err(|e| format!("{e:#}"))
+            match self.start(&ssh, limit, tell) {
+                Ok(None) => Ok(()),
+                Ok(Some(refusal)) => Err(refusal),
+                Err(error) => Err(Refusal::Words(format!("{error:#}"))),
+            }
         });
-        opened
-            .clone()
-            .map_err(|words| away(if words.is_empty() { format!("{host} does not answer") } else { format!("{host}: {words}") }))
+        opened.as_ref().copied().map_err(|refusal| refusal.by(host))
     }
 
-    fn start(&self, ssh: &[String], limit: Option<Duration>, tell: impl Fn(&Command)) -> Result<()> {
+    fn start(&self, ssh: &[String], limit: Option<Duration>, tell: impl Fn(&Command)) -> Result<Option<Refusal>> {
         let mut command = Command::new("sh");
         match self.lock {
             // the master stays, and must not keep the box locked
@@ -120,13 +140,15 @@ impl Connections {
         let mut child = command.spawn().with_context(|| format!("cannot run {}", ssh[0]))?;
         let status = end_of(&mut child, limit)?;
         if status.success() {
-            return Ok(());
+            return Ok(None);
         }
         let mut stderr = Vec::new();
         said.rewind()?;
         said.take(1 << 16).read_to_end(&mut stderr)?;
-        let silent = stderr.is_empty() && status.code() == Some(255);
-        bail!("{}", if silent { String::new() } else { words_of(&Output { status, stdout: Vec::new(), stderr }) })
+        if stderr.is_empty() && status.code() == Some(255) {
+            return Ok(Some(Refusal::Silence));
+        }
+        Ok(Some(Refusal::Words(words_of(&Output { status, stdout: Vec::new(), stderr }))))
     }
 
     /// Whether the connection is there; `words` is ssh with its options.
