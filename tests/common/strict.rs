@@ -58,6 +58,8 @@ struct State {
     databases: BTreeMap<String, Database>,
     whim: Option<Whim>,
     asked: Vec<Asked>,
+    /// Another login than [`ADMIN`].
+    admin: Option<String>,
 }
 
 pub struct Strict {
@@ -88,6 +90,13 @@ fn seq_of(text: &str) -> Option<u64> {
 impl Strict {
     pub fn start() -> Self {
         Self::behind(Ok)
+    }
+
+    /// One that only this login may do everything with.
+    pub fn of(admin: &str) -> Self {
+        let couch = Self::start();
+        couch.state.lock().unwrap().admin = Some(admin.to_owned());
+        couch
     }
 
     /// Behind what makes of a connection another one: TLS.
@@ -213,10 +222,10 @@ impl State {
     fn answer(&mut self, asked: &Asked, login: Option<&str>, body: &[u8]) -> Answer {
         let member = MEMBER.replace("%65", "e");
         let Some(login) = login else { return says(401, "unauthorized", "You are not authorized to access this db.") };
-        if login != ADMIN && login != member {
+        let is_admin = login == self.admin.as_deref().unwrap_or(ADMIN);
+        if !is_admin && login != member {
             return says(401, "unauthorized", "Name or password is incorrect.");
         }
-        let is_admin = login == ADMIN;
         let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
         let (name, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
         if asked.path.len() > 8192 {
