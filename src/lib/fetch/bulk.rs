@@ -25,8 +25,8 @@ const AHEAD: (usize, u64) = (1024, 16 << 20);
 const VIA: &str = "tar";
 /// Names that are sent at a time.
 const NAMES: usize = 64;
-/// A tar for which there is nothing more to do for so long is ended: it keeps what it read in its
-/// buffer until then.
+/// A tar for which the run, which waits, has wanted nothing more for so long is ended: it keeps what it read
+/// in its buffer until then.
 const PATIENCE: Duration = Duration::from_millis(30);
 /// What is larger than that is not skipped but cut off.
 const SKIPPED: u64 = 8 * LARGE;
@@ -38,6 +38,13 @@ struct Sent {
     bytes: u64,
     /// Nobody reads any more.
     over: bool,
+}
+
+impl Sent {
+    /// Whether there is room for a good deal more, so that names are sent many at a time.
+    fn has_room(&self) -> bool {
+        self.wants.len() < AHEAD.0 - NAMES && self.bytes < AHEAD.1
+    }
 }
 
 #[derive(Default)]
@@ -63,8 +70,11 @@ impl Ahead {
         let mut sent = self.sent();
         let want = sent.wants.pop_front()?;
         sent.bytes = sent.bytes.saturating_sub(want.action.size);
+        let enough = sent.has_room();
         drop(sent);
-        self.room.notify_all();
+        if enough {
+            self.room.notify_all();
+        }
         Some(want)
     }
 
@@ -76,7 +86,7 @@ impl Ahead {
     /// Waits for room; false when nobody reads any more.
     fn wait(&self) -> bool {
         let mut sent = self.sent();
-        while !sent.over && (sent.wants.len() >= AHEAD.0 || sent.bytes >= AHEAD.1) {
+        while !sent.over && !sent.has_room() {
             sent = self.room.wait(sent).unwrap_or_else(PoisonError::into_inner);
         }
         !sent.over

@@ -119,7 +119,7 @@ pub fn fetch<R: BufRead, W: Write>(
     let box_name = Cookie::read(root)?.box_name;
     let mut plan = Plan::load(root, &box_name, input, spool)?;
     plan.guard(root, options)?;
-    let mut output = Output { writer: Writer::new(output), queue: Vec::new(), touched: Instant::now() };
+    let mut output = Output { writer: Writer::new(output), queue: Vec::new() };
     for bad in &plan.bad {
         report.failure(&bad.path, &bad.error);
     }
@@ -355,25 +355,32 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Steps that were carried out and not told yet, at most.
+const UNTOLD: usize = 8 * batch::BATCH_FILES;
+
 /// What is told of steps that were carried out.
 struct Output<W: Write> {
     writer: Writer<W>,
-    queue: Vec<(Vec<Fact>, Option<Action>)>,
-    /// When a file was last touched.
+    queue: Vec<Told>,
+}
+
+/// What is to be told of a step.
+struct Told {
+    /// When its files were last touched, at the latest.
     touched: Instant,
+    facts: Vec<Fact>,
+    action: Option<Action>,
 }
 
 impl<W: Write> Output<W> {
     /// A step was carried out.
     fn done(&mut self, facts: Vec<Fact>, action: Action) {
-        self.touched = Instant::now();
-        self.queue.push((facts, Some(action)));
+        self.queue.push(Told { touched: Instant::now(), facts, action: Some(action) });
     }
 
     /// Something of a step that is told at another time is now so.
     fn finished(&mut self, fact: Fact) {
-        self.touched = Instant::now();
-        self.queue.push((vec![fact], None));
+        self.queue.push(Told { touched: Instant::now(), facts: vec![fact], action: None });
     }
 
     /// Writes what was done since the last time, when it is on the disk.
@@ -382,23 +389,29 @@ impl<W: Write> Output<W> {
             // or the index would outlive the rename that it tells of, when the power fails
             run.root.sync()?;
         }
-        self.tell(run)
+        self.tell(run, true)
     }
 
     /// Writes what was done, which is on the disk. First the clock has to move on by a tick: a file
-    /// that still looks the same then cannot be edited later without looking different.
-    fn tell(&mut self, run: &mut Run<'_>) -> Result<()> {
+    /// that still looks the same then cannot be edited later without looking different. Unless `all` is
+    /// to be told, what is younger than that waits for the next time.
+    fn tell(&mut self, run: &mut Run<'_>, all: bool) -> Result<()> {
         for failure in std::mem::take(&mut run.failed) {
             self.writer.put_error(&failure)?;
         }
         for record in std::mem::take(&mut run.verified) {
             self.writer.put(&Tagged { kind: "verified", record: &record })?;
         }
-        if !self.queue.is_empty() {
-            let tick = run.root.tick();
-            std::thread::sleep((tick + tick / 4).saturating_sub(self.touched.elapsed()));
+        let tick = run.root.tick();
+        let tick = tick + tick / 4;
+        // memory does not grow with the plan, be a tick as long as on FAT
+        if let Some(last) = self.queue.last().filter(|_| all || self.queue.len() > UNTOLD) {
+            std::thread::sleep(tick.saturating_sub(last.touched.elapsed()));
         }
-        for (facts, action) in std::mem::take(&mut self.queue) {
+        let now = Instant::now();
+        let old = self.queue.partition_point(|told| now.duration_since(told.touched) >= tick);
+        let young = self.queue.split_off(old);
+        for Told { facts, action, .. } in std::mem::replace(&mut self.queue, young) {
             for fact in facts {
                 let entry = run.entry(fact);
                 self.writer.put(&Document::Entry(entry))?;

@@ -142,6 +142,10 @@ pub(super) struct Movers<'a> {
 struct Line {
     wants: VecDeque<Want>,
     closed: bool,
+    /// The run wants nothing more until something arrives.
+    resting: bool,
+    /// Nothing more is wanted, as far as the run can tell.
+    last: bool,
     busy: usize,
     sources: Vec<Arc<Elsewhere>>,
 }
@@ -214,21 +218,27 @@ impl<'a> Movers<'a> {
         let want = Want { ticket, action: Arc::clone(action), place, kind, candidates, owed };
         if line.alive(&want).next().is_some() {
             line.wants.push_back(want);
+            line.last = false;
         }
         drop(line);
         // whoever brings files is not woken for each of many
         if self.untold.fetch_add(1, Ordering::Relaxed) + 1 >= TOLD {
-            self.go();
+            self.untold.store(0, Ordering::Relaxed);
+            self.news.notify_all();
         }
     }
 
-    /// Tells of what was wanted, before its arrival is waited for.
-    pub(super) fn go(&self) {
-        if self.untold.swap(0, Ordering::Relaxed) > 0 {
-            // not between a look at the line and the wait for news of it
-            drop(self.line());
-            self.news.notify_all();
-        }
+    /// The run waits for arrivals, or does not any more.
+    pub(super) fn rest(&self, resting: bool) {
+        self.line().resting = resting;
+        self.untold.store(0, Ordering::Relaxed);
+        self.news.notify_all();
+    }
+
+    /// All that the plan needs is wanted, unless something is to be asked for again.
+    pub(super) fn no_more(&self) {
+        self.line().last = true;
+        self.news.notify_all();
     }
 
     /// Nothing more will be wanted.
@@ -298,14 +308,20 @@ impl<'a> Movers<'a> {
         }
     }
 
-    /// More small files for the box `id`, which is busy, when some come up within `patience`.
+    /// More small files for the box `id`, which is busy, when some come up before the run has waited for
+    /// `patience`. As long as it does other things it may want more.
     pub(super) fn more(&self, id: usize, files: usize, patience: Duration) -> Vec<Want> {
-        let end = Instant::now() + patience;
+        let mut end = None;
         let mut line = self.line();
         loop {
             let taken = line.take(id, Some(Kind::Small), (files, CHUNK.1), self.jobs);
-            let left = end.saturating_duration_since(Instant::now());
-            if !taken.is_empty() || line.closed || left.is_zero() {
+            if !taken.is_empty() || line.closed || line.last {
+                return taken;
+            }
+            let now = Instant::now();
+            end = if line.resting { end.or(Some(now + patience)) } else { None };
+            let left = end.map_or(patience, |end| end.saturating_duration_since(now));
+            if left.is_zero() {
                 return taken;
             }
             line = self.news.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner).0;

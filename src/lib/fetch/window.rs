@@ -111,6 +111,7 @@ impl Run<'_> {
     /// Completes all that is on its way, and tells of it.
     pub(super) fn flush<W: Write>(&mut self, window: &mut Window<'_, '_, '_>, output: &mut Output<W>) -> Result<()> {
         self.close_batch(window);
+        window.movers.no_more();
         self.complete(window, 0, output)?;
         output.emit(self)
     }
@@ -130,7 +131,7 @@ impl Run<'_> {
         if batch.slots.iter().any(|s| matches!(s.content, Content::Staged(_))) {
             // what the batch before has renamed is on the disk then as well
             self.root.sync()?;
-            output.tell(self)?;
+            output.tell(self, false)?;
         }
         for slot in batch.slots {
             if matches!(slot.content, Content::Failed) {
@@ -156,11 +157,15 @@ impl Run<'_> {
 
     /// Heeds what the movers tell until `enough` says so.
     fn wait_for(&mut self, window: &mut Window<'_, '_, '_>, enough: impl Fn(&Window<'_, '_, '_>) -> bool) -> Result<()> {
-        window.movers.go();
+        if enough(window) {
+            return Ok(());
+        }
+        window.movers.rest(true);
         while !enough(window) {
             let event = window.events.recv().context("those who bring files have ended")?;
             self.heed(window, event);
         }
+        window.movers.rest(false);
         Ok(())
     }
 
