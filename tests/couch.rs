@@ -119,6 +119,32 @@ fn other_tools_see_the_same_documents() {
     assert_eq!((&found[0]["path"], &found[0]["size"]), (&"/film".into(), &1_000_000_001_u64.into()));
 }
 
+/// What ltr-couchdb(7) says of the views, which ltr itself never asks.
+#[test]
+fn views_say_where_things_are() {
+    let couch = Couch::start();
+    let url = couch.database();
+    let s = Shell::new();
+    s.ltr(".", ["init", &url]).ok();
+    s.write("xyz/sub/once", "once").write("xyz/twice", "twice").write("xyz/again", "twice");
+    s.ltr("xyz", ["create", &couch::with_user(&url), "b"]).ok();
+    s.ltr("xyz", ["commit"]).ok();
+    fs::remove_file(s.at("xyz/sub/once")).unwrap();
+    s.ltr("xyz", ["commit"]).ok();
+    let rows = |view: &str| get(&format!("{url}/_design/ltr/_view/{view}"))["rows"].as_array().unwrap().clone();
+    let keys = |view: &str| rows(view).iter().map(|row| row["key"].clone()).collect::<Vec<_>>();
+    assert_eq!(keys("boxes"), ["b"]);
+    let sha1 = litter::hash::sha1_of(b"twice").to_string();
+    // what is gone is no copy
+    assert_eq!(keys("by-sha1?reduce=false"), [sha1.as_str(); 2]);
+    let copies = &rows("by-sha1?group=true")[0];
+    assert_eq!((&copies["key"], &copies["value"]), (&sha1.into(), &2.into()));
+    let place = rows("by-sha1?reduce=false")[0]["value"].to_string();
+    assert!(["\"b\"", "\"/again\"", "5"].iter().all(|part| place.contains(part)), "{place}");
+    let paths = rows("by-path");
+    assert!(paths.iter().any(|row| row["key"] == "/sub/once" || row["key"][0] == "/sub/once"), "{paths:?}");
+}
+
 #[test]
 fn on_another_computer_with_another_server() {
     let (left, right) = (Couch::start(), Couch::another());

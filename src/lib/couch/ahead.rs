@@ -112,3 +112,78 @@ impl Post {
         self.answers.recv().context("the thread that sends ended early")?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+    use ureq::http::{Request, Response};
+    use ureq::middleware::{Middleware, MiddlewareNext};
+    use ureq::{Body, SendBody};
+
+    use super::*;
+    use crate::couch::places::Places;
+    use crate::couch::url::Database;
+
+    /// A database of so many documents, whose sequence numbers look like this.
+    struct Server {
+        documents: u64,
+        seq: fn(u64) -> Value,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Middleware for Server {
+        fn handle(&self, request: Request<SendBody<'_>>, _: MiddlewareNext<'_>) -> Result<Response<Body>, ureq::Error> {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let since = query.split_once("&since=").map(|part| part.1.to_owned()).unwrap_or_default();
+            self.asked.lock().unwrap().push(since.clone());
+            let text = percent_encoding::percent_decode_str(&since).decode_utf8().unwrap().into_owned();
+            let is_since =
+                |n: &u64| [(self.seq)(*n).to_string(), (self.seq)(*n).as_str().unwrap_or_default().to_owned()].contains(&text);
+            let since = if text.is_empty() { 0 } else { (0..=self.documents).step_by(1000).find(is_since).unwrap() };
+            let last = (since + ROWS).min(self.documents);
+            let rows: Vec<String> = (since + 1..=last).map(|n| row(n, &(self.seq)(n))).collect();
+            let text = format!("{{\"results\":[\n{}\n],\n\"last_seq\":{}}}\n", rows.join(",\n"), (self.seq)(last));
+            Ok(Response::builder().status(200).body(Body::builder().data(text)).unwrap())
+        }
+    }
+
+    fn row(n: u64, seq: &Value) -> String {
+        let text = "y".repeat(100);
+        format!("{{\"seq\":{seq},\"id\":\"tag:{n}\",\"changes\":[{{\"rev\":\"1-a\"}}],\"doc\":{{\"text\":\"{text}\"}}}}")
+    }
+
+    /// Whether the next page can be told from the end of this one, or only once that is understood: all rows come,
+    /// in their order, and no page is asked for twice.
+    #[test]
+    fn page_after_page_comes_once() {
+        let seqs: [fn(u64) -> Value; 3] = [|n| json!(n), |n| json!(format!("{n}-g1+/=")), |n| json!([n, "x"])];
+        for (number, seq) in seqs.into_iter().enumerate() {
+            for documents in [1000, 20_000, 25_000] {
+                let asked = Arc::default();
+                let server = Server { documents, seq, asked: Arc::clone(&asked) };
+                let nowhere = Places::below(Path::new("/nonexistent"));
+                let client = Client::simulated(&nowhere, &Database::parse("http://h/x").unwrap(), server).unwrap();
+                let came = read(&client, None, Patience::Patient).unwrap();
+                let (mut ids, mut ends) = (Vec::new(), 0);
+                for some in came {
+                    match some.unwrap() {
+                        Came::Found(found) => ids.extend(found.into_iter().map(|found| found.id)),
+                        Came::End(_) => ends += 1,
+                    }
+                }
+                assert_eq!(ids, (1..=documents).map(|n| format!("tag:{n}")).collect::<Vec<_>>(), "{number}");
+                let pages = documents / ROWS + 1;
+                assert_eq!(ends, pages, "{number} {documents}");
+                let mut asked = asked.lock().unwrap().clone();
+                // one more where the last page is large, and does not say that it is the last
+                let all = asked.len() as u64;
+                assert!((pages..=pages + 1).contains(&all), "{number} {documents}: {asked:?}");
+                asked.dedup();
+                assert_eq!(asked.len() as u64, all, "{number} {documents}: {asked:?}");
+            }
+        }
+    }
+}
