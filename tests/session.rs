@@ -142,6 +142,9 @@ fn the_index_answers() {
     assert_eq!(s.ltr("a", ["box"]).ok(), "* a\n  b\n");
     assert_eq!(s.ltr("b", ["box"]).ok(), "  a\n* b\n");
     assert_eq!(s.ltr("a", ["box", "-l"]).ok().lines().count(), 3);
+    s.ltr("a", ["set", "b.urls", "[\"h:/r\",\"/b\"]"]).ok();
+    let long = s.ltr("a", ["box", "-l"]);
+    assert!(long.ok().lines().any(|line| line.ends_with("  h:/r /b")), "{}", long.out);
     let stat = s.ltr("a", ["stat", "three"]);
     for line in ["    File: /three", "      id: a:/three", "    size: 5", " sha1sum: b802f384302cb24fbab0a44997e820bf2e8507bb"] {
         assert!(lines(stat.ok()).contains(&line), "{line}: {}", stat.out);
@@ -153,7 +156,8 @@ fn the_index_answers() {
     s.ltr("a", ["box", "nobody"]).fails(3, "nobody");
     s.ltr("a", ["show", "nobody"]).fails(3, "nobody");
     s.ltr("a", ["ls", "-b", "nobody"]).fails(3, "nobody");
-    s.ltr("a", ["ls", "--space", "--copies", "few"]).fails(3, "few");
+    s.ltr("a", ["ls", "--space", "--copies", "few"]).fails(2, "few");
+    s.ltr("a", ["ls", "--copies", ""]).fails(2, "copies");
 }
 
 #[test]

@@ -30,6 +30,8 @@ enum Filter {
     Human,
     /// Seconds since 1970, or a stamp, as local time.
     Time,
+    /// The items of a list, with blanks between.
+    List,
     /// The first characters.
     First(usize),
 }
@@ -63,8 +65,9 @@ impl FromStr for Filter {
         match (text, text.parse()) {
             ("h", _) => Ok(Self::Human),
             ("t", _) => Ok(Self::Time),
+            ("l", _) => Ok(Self::List),
             (_, Ok(count)) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self::First(count)),
-            _ => bail!("no such filter: {text:?} (h, t or a number of characters)"),
+            _ => bail!("no such filter: {text:?} (h, t, l or a number of characters)"),
         }
     }
 }
@@ -83,10 +86,14 @@ impl Field {
     /// The value in `record`, ready to be written; empty where it is missing.
     pub(super) fn show(&self, record: &Value, look: Look<'_>) -> Vec<u8> {
         let Some(value) = self.find(record) else { return Vec::new() };
+        if let (Some(Filter::List), Value::Array(items)) = (self.filter, value) {
+            let items = items.iter().map(|item| look.quoting.name(plain(item).as_bytes()).into_owned());
+            return items.collect::<Vec<_>>().join(&b' ');
+        }
         let text = match self.filter {
             Some(Filter::Human) => value.as_u64().map(human),
             Some(Filter::Time) => local_time(value, look.zone),
-            Some(Filter::First(_)) | None => None,
+            Some(Filter::List | Filter::First(_)) | None => None,
         };
         match (text, self.raw_name(value)) {
             (Some(text), _) => text.into_bytes(),
@@ -180,6 +187,7 @@ mod tests {
             "type": "action", "path": "/a\\\\b", "size": 1_258_291, "mtime": 1_795_255_440, "purged": true, "x": null,
             "sha1": "da39a3ee5e6b4b0d3255bfef95601890afd80709", "local": {"ino": 7, "renamed": "/o\\xff"},
             "from": [{"url": "h:/r", "path": "/p"}], "stamp": "012d97a0c1f0-0000-1f2e3d4c", "mime": "für", "target": "\\q",
+            "urls": ["h:/r", "/it's"], "none": [],
         });
         for (field, shown) in [
             ("path", "/a\\b"),
@@ -208,6 +216,10 @@ mod tests {
             ("from.x", ""),
             ("from.-1", ""),
             ("from", r#"[{"path":"/p","url":"h:/r"}]"#),
+            ("from:l", r#"{"path":"/p","url":"h:/r"}"#),
+            ("urls:l", "h:/r /it's"),
+            ("none:l", ""),
+            ("path:l", "/a\\b"),
         ] {
             assert_eq!(show(field, &record, Quoting::Raw), shown, "{field}");
         }
@@ -216,12 +228,13 @@ mod tests {
     #[test]
     fn hostile_values_are_quoted_on_a_terminal() {
         let record = json!({"path": "/\u{1b}c", "mime": "a\u{1b}]0;x\u{7}", "from": ["\u{9b}"], "keep": "/a b", "note": "a b",
-            "target": "\\q\u{7}"});
+            "target": "\\q\u{7}", "urls": ["h:/r", "/a b\u{1b}"]});
         for (field, shown) in [
             ("path", r"$'/\x1B'$'c'"),
             ("mime", r"$'a\x1B]0;x\x07'"),
             ("keep", "'/a b'"),
             ("note", "a b"),
+            ("urls:l", r"h:/r $'/a b\x1B'"),
             ("target", r"$'\\q\x07'"),
         ] {
             assert_eq!(show(field, &record, Quoting::Terminal), shown, "{field}");
