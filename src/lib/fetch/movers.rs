@@ -27,6 +27,8 @@ const MANY: usize = 64;
 const TOLD: usize = 64;
 /// Files, and bytes, that one program is asked for at once.
 const CHUNK: (usize, u64) = (1000, 64 << 20);
+/// Bytes that it is asked for at least, where there are so many: less is not worth its start.
+const LEAST: u64 = 8 << 20;
 
 /// How a file is best brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +299,9 @@ impl<'a> Movers<'a> {
                 // whoever else has it should find something left
                 let sharers = line.sources.iter().filter(|s| !s.is_lost()).count().min(self.jobs);
                 let files = line.wants.len().div_ceil(sharers.max(1)).clamp(16, CHUNK.0);
-                let limit = (files, CHUNK.1);
+                let bytes: u64 = line.wants.iter().map(|want| want.action.size).sum();
+                let share = if sharers > 1 { bytes / (2 * sharers as u64) } else { CHUNK.1 };
+                let limit = (files, share.clamp(LEAST, CHUNK.1));
                 let taken = line.take(id, None, limit, self.jobs);
                 if !taken.is_empty() {
                     line.busy += 1;
