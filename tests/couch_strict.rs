@@ -200,8 +200,8 @@ fn an_answer_that_comes_late_is_not_waited_for() {
     assert_eq!(couch.asked().len(), 1);
     let visited = visit(&host.places, &host.url, &Visit::default(), &mut host.said).unwrap();
     assert!(!visited.reached && couch.asked().is_empty(), "it is not asked again for a while");
-    couch.no_whim();
-    host.places.wait = Duration::from_secs(10);
+    // but who asks for it waits
+    spoil(&couch, "/x", 0, 1, Odd::Late(1500));
     host.sync();
     assert_eq!(couch.documents("x"), host.all());
 }
