@@ -231,13 +231,17 @@ impl<'a> There<'a> {
 /// # Errors
 /// It is damaged, or for another box: then nor are the others to be trusted.
 fn read(json: &[u8], box_name: &str) -> Result<Result<Action, ErrorRecord>> {
-    let value: serde_json::Value = serde_json::from_slice(json).context("not an action")?;
-    let field = |name: &str| value.get(name).and_then(|v| v.as_str());
-    let path = field("path").unwrap_or("(no path)").to_owned();
-    let meant = field("box").unwrap_or_default();
+    let action = serde_json::from_slice::<Action>(json);
+    let (path, meant) = match &action {
+        Ok(action) => (action.path.spelled(), action.box_name.clone()),
+        Err(_) => {
+            let value: serde_json::Value = serde_json::from_slice(json).context("not an action")?;
+            let field = |name: &str| value.get(name).and_then(|v| v.as_str()).map(str::to_owned);
+            (field("path").unwrap_or_else(|| "(no path)".to_owned()), field("box").unwrap_or_default())
+        }
+    };
     ensure!(meant == box_name, "{path}: an action for the box {meant}, and this is {box_name}");
-    let action = serde_json::from_slice::<Action>(json).map_err(anyhow::Error::from);
-    let checked = action.and_then(|action| check(&action).map(|()| action));
+    let checked = action.map_err(anyhow::Error::from).and_then(|action| check(&action).map(|()| action));
     Ok(checked.map_err(|e| ErrorRecord { path, error: format!("not carried out: {e:#}") }))
 }
 
