@@ -24,6 +24,9 @@ use crate::stream::Writer;
 use crate::version::Version;
 use crate::wants::{Intent, Wants};
 
+/// Paths that are planned on one look at the index.
+const SNAPSHOT: u64 = 2048;
+
 /// What to plan.
 pub struct Request<'a> {
     /// The box that is to change.
@@ -60,7 +63,13 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
         }
         planner.parents_of(start)?;
         let mut groups = index.groups(start);
-        while let Some(group) = groups.next()? {
+        let mut snapshot = None;
+        for number in 0_u64.. {
+            if number.is_multiple_of(SNAPSHOT) {
+                drop(snapshot.take());
+                snapshot = Some(index.snapshot()?);
+            }
+            let Some(group) = groups.next()? else { break };
             planner.at(&group)?;
         }
     }
