@@ -33,6 +33,9 @@ struct Args {
     /// The output of ltr-reach: where boxes are, before the urls in the index
     #[arg(long, value_name = "FILE")]
     sources: Option<PathBuf>,
+    /// Look at every path, also where the plan before had nothing to do and nothing was written since
+    #[arg(long)]
+    whole: bool,
     /// Fetch from these boxes only
     #[arg(value_name = "SRC")]
     from: Vec<String>,
@@ -55,6 +58,7 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     };
     let named = named.into_iter().map(|s| (s.box_name, s.url)).collect();
     let reaching = Reaching::new(&cli::host(), &located.root, named, uuid(&index)?).with_replicas(&cli::places());
-    let request = Request { box_name: located.box_name, under, from: args.from, reach: &|info| reaching.to(info) };
+    let request =
+        Request { box_name: located.box_name, under, from: args.from, reach: &|info| reaching.to(info), whole: args.whole };
     plan(&index, &request, cli::stdout())
 }

@@ -15,6 +15,7 @@ use self::follow::Followed;
 use crate::exit::Exit;
 use crate::fetch::names::conflict_name;
 use crate::index::groups::{Group, Row};
+use crate::index::settled::MOST;
 use crate::index::sqlite::{BoxId, BoxInfo, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::reach::{Cost, Reach};
@@ -24,8 +25,9 @@ use crate::stream::Writer;
 use crate::version::Version;
 use crate::wants::{Intent, Wants};
 
-/// Paths that are planned on one look at the index.
-const SNAPSHOT: u64 = 2048;
+/// Paths that are planned on one look at the index. For all of them on one, the log of whoever writes meanwhile
+/// would grow with the plan.
+const AT_ONCE: u64 = 2048;
 
 /// What to plan.
 pub struct Request<'a> {
@@ -37,7 +39,15 @@ pub struct Request<'a> {
     pub from: Vec<String>,
     /// The way to a box.
     pub reach: &'a dyn Fn(&BoxInfo) -> Reach,
+    /// Look at every path, also where the plan before had nothing to do and nothing was written since.
+    pub whole: bool,
 }
+
+/// What [`Sqlite::unsettled`] may rely on: raised whenever [`decide`] or what it is asked with changes.
+const RULES: u32 = 1;
+
+/// Paths looked at in vain for which it is worth a write that the next plan passes them over.
+const IN_VAIN: usize = 1000;
 
 /// Writes the actions that a pull would carry out, and the trailer.
 ///
@@ -46,14 +56,28 @@ pub struct Request<'a> {
 pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Result<Exit> {
     // without it every content is looked for in every row; a read-only index has to do without
     let _ = index.index_contents();
+    // read before all else: what is written from now on is looked at again
+    let seq = index.seq()?;
     let boxes = index.boxes()?;
     let me = boxes.by_name(&request.box_name).with_context(|| format!("no box {} in this index", request.box_name))?.id;
     let ways = boxes.all.iter().map(|info| (info.id, (request.reach)(info))).collect();
     let mincopies = index.space()?.as_ref().and_then(|s| s.number("mincopies")).unwrap_or(1);
     let wants = index.wants(&boxes, &request.box_name)?;
-    let writer = Writer::new(output);
-    let mut planner =
-        Planner { index, boxes, me, request, ways, mincopies, wants, parents: Vec::new(), made: BTreeSet::new(), writer };
+    let rules = rules_for(&boxes, me);
+    let known = if request.whole { None } else { index.unsettled(me, &rules)? };
+    let mut planner = Planner {
+        index,
+        boxes,
+        me,
+        request,
+        ways,
+        mincopies,
+        wants,
+        parents: Vec::new(),
+        made: BTreeSet::new(),
+        unsettled: Some(Vec::new()),
+        writer: Writer::new(output),
+    };
     let everywhere = [SpacePath::root()];
     let mut starts = if request.under.is_empty() { everywhere.to_vec() } else { request.under.clone() };
     starts.sort();
@@ -61,19 +85,26 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
         if starts[..at].iter().any(|outer| start.is_within(outer)) {
             continue;
         }
-        planner.parents_of(start)?;
-        let mut groups = index.groups(start);
-        let mut snapshot = None;
-        for number in 0_u64.. {
-            if number.is_multiple_of(SNAPSHOT) {
-                drop(snapshot.take());
-                snapshot = Some(index.snapshot()?);
-            }
-            let Some(group) = groups.next()? else { break };
-            planner.at(&group)?;
+        match &known {
+            Some(paths) => paths.iter().filter(|path| path.is_within(start)).try_for_each(|path| planner.only(path))?,
+            None => planner.all_below(start)?,
         }
     }
-    Ok(Exit::of_failures(planner.writer.end(Map::new())?))
+    let unsettled = planner.unsettled.take();
+    let exit = Exit::of_failures(planner.writer.end(Map::new())?);
+    let found = |paths: &Vec<SpacePath>| known.is_none_or(|known| known.len() > paths.len() + IN_VAIN);
+    if let Some(unsettled) = unsettled.filter(|paths| request.under.is_empty() && found(paths)) {
+        // a read-only index, or one that somebody is writing, has to do without
+        let _ = index.set_settled(me, &rules, seq, &unsettled);
+    }
+    Ok(exit)
+}
+
+/// What decides for the box at every path alike.
+fn rules_for(boxes: &Boxes, me: BoxId) -> String {
+    let policy = boxes.by_id(me).and_then(|b| b.fields.as_ref()).map(Fields::policy).unwrap_or_default();
+    let forgotten: Vec<String> = boxes.all.iter().filter(|b| b.forgotten()).map(|b| b.id.0.to_string()).collect();
+    format!("{RULES} {policy:?} without {}", forgotten.join(","))
 }
 
 /// Whether the box `name` should get a file with the content `sha1`, be it that nobody who has it is in
@@ -115,12 +146,43 @@ struct Planner<'a, W: Write> {
     parents: Vec<(SpacePath, Row)>,
     /// Folders that the plan makes: a move may need one ahead of its place.
     made: BTreeSet<SpacePath>,
+    /// Where there is something to do; none where that is too much to remember.
+    unsettled: Option<Vec<SpacePath>>,
     writer: Writer<W>,
 }
 
 impl<W: Write> Planner<'_, W> {
     fn counts(&self, id: BoxId) -> bool {
         self.boxes.counts(id)
+    }
+
+    fn all_below(&mut self, start: &SpacePath) -> Result<()> {
+        self.parents_of(start)?;
+        let index = self.index;
+        let mut groups = index.groups(start);
+        let mut some = |_: &Sqlite| -> Result<bool> {
+            for _ in 0..AT_ONCE {
+                let Some(group) = groups.next()? else { return Ok(false) };
+                self.at(&group)?;
+            }
+            Ok(true)
+        };
+        while index.at_once(&mut some)? {}
+        Ok(())
+    }
+
+    /// What is at one path, when those before it are passed over.
+    fn only(&mut self, path: &SpacePath) -> Result<()> {
+        self.parents.clear();
+        self.parents_of(path)?;
+        self.at(&self.index.group(path)?)
+    }
+
+    fn remember_unsettled(&mut self, path: &SpacePath) {
+        match &mut self.unsettled {
+            Some(paths) if paths.len() < MOST => paths.push(path.clone()),
+            _ => self.unsettled = None,
+        }
     }
 
     fn at(&mut self, group: &Group) -> Result<()> {
@@ -130,6 +192,9 @@ impl<W: Write> Planner<'_, W> {
         self.parents.retain(|(folder, _)| group.path.is_within(folder));
         let boxes = &self.boxes;
         let decision = decide(&group.rows, self.me, &intent, |id| boxes.counts(id));
+        if !matches!(decision, Decision::Nothing | Decision::Skipped) {
+            self.remember_unsettled(&group.path);
+        }
         match (decision, own) {
             (Decision::Fetch { head }, _) => self.fetch(group, head),
             (Decision::Update { head }, Some(own)) => self.update(group, head, own),

@@ -316,9 +316,13 @@ impl TestBox {
         let index = self.open();
         let reaching = Reaching::new("here", &self.root, Vec::new(), None);
         let from = from.iter().map(|f| (*f).to_owned()).collect();
-        let request = Request { box_name: self.name.clone(), under: Vec::new(), from, reach: &|info| reaching.to(info) };
-        let mut out = Vec::new();
+        let mut request =
+            Request { box_name: self.name.clone(), under: Vec::new(), from, reach: &|info| reaching.to(info), whole: false };
+        let (mut out, mut whole) = (Vec::new(), Vec::new());
         plan(&index, &request, &mut out).unwrap();
+        request.whole = true;
+        plan(&index, &request, &mut whole).unwrap();
+        assert!(out == whole, "another plan where every path is looked at");
         out
     }
 

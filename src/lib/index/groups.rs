@@ -199,16 +199,6 @@ impl Sqlite {
         Ok(found)
     }
 
-    /// What is in the index now, for many small questions: each of them alone takes eight locks of the
-    /// file. It ends when it is dropped, and should after some thousand of them, since the log of whoever
-    /// writes grows meanwhile.
-    ///
-    /// # Errors
-    /// The index cannot be read, or this is within another one.
-    pub fn snapshot(&self) -> Result<rusqlite::Transaction<'_>> {
-        Ok(self.connection.unchecked_transaction()?)
-    }
-
     /// Whether [`Sqlite::index_contents`] has nothing to do.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod own;
 mod put;
 pub mod refused;
 mod schema;
+pub mod settled;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 
-use super::{Index, Origin, Outcome, Select, Visit, changes, couch, groups, put, schema};
+use super::{Index, Origin, Outcome, Select, Visit, changes, couch, groups, put, schema, settled};
 use crate::chance::now;
 use crate::path::SpacePath;
 use crate::record::{Attrs, Document, Entry, Extra, Fields, Ftype, Local, Mark, Mode, Sha1, Source, Want, split_id};
@@ -15,7 +15,7 @@ use crate::stamp::{Clock, Stamp, random_id};
 use crate::version::Version;
 
 /// How long a writer waits for another process's transaction, which are all short.
-const BUSY: Duration = Duration::from_secs(30);
+pub(super) const BUSY: Duration = Duration::from_secs(30);
 
 /// An open index.
 #[derive(Debug)]
@@ -113,9 +113,11 @@ impl Sqlite {
     /// The index cannot be written.
     pub fn empty(&mut self) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        let replica = transaction.table_exists(None, "couch")?;
-        let tables = schema::TABLES.iter().chain(couch::TABLES.iter().filter(|_| replica));
-        for table in tables {
+        for table in schema::TABLES.iter().chain(&couch::TABLES).chain(&settled::TABLES) {
+            // some are made when they are first needed
+            if !transaction.table_exists(None, *table)? {
+                continue;
+            }
             transaction.prepare_cached(&format!("DELETE FROM {table}"))?.execute([])?;
         }
         self.id = random_id();
