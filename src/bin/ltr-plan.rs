@@ -36,6 +36,10 @@ struct Args {
     /// Look at every path, also where the plan before had nothing to do and nothing was written since
     #[arg(long)]
     whole: bool,
+    /// Leave in the index where there is something to do, so that the next plan looks only there and at what was
+    /// written since
+    #[arg(long)]
+    remember: bool,
     /// Fetch from these boxes only
     #[arg(value_name = "SRC")]
     from: Vec<String>,
@@ -58,7 +62,13 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     };
     let named = named.into_iter().map(|s| (s.box_name, s.url)).collect();
     let reaching = Reaching::new(&cli::host(), &located.root, named, uuid(&index)?).with_replicas(&cli::places());
-    let request =
-        Request { box_name: located.box_name, under, from: args.from, reach: &|info| reaching.to(info), whole: args.whole };
+    let request = Request {
+        box_name: located.box_name,
+        under,
+        from: args.from,
+        reach: &|info| reaching.to(info),
+        whole: args.whole,
+        remember: args.remember,
+    };
     plan(&index, &request, cli::stdout())
 }

@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub reach: &'a dyn Fn(&BoxInfo) -> Reach,
     /// Look at every path, also where the plan before had nothing to do and nothing was written since.
     pub whole: bool,
+    /// Leave in the index where there is something to do, for the next plan.
+    pub remember: bool,
 }
 
 /// What [`Sqlite::unsettled`] may rely on: raised whenever [`decide`] or what it is asked with changes.
@@ -92,8 +94,8 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
     }
     let unsettled = planner.unsettled.take();
     let exit = Exit::of_failures(planner.writer.end(Map::new())?);
-    let found = |paths: &Vec<SpacePath>| known.is_none_or(|known| known.len() > paths.len() + IN_VAIN);
-    if let Some(unsettled) = unsettled.filter(|paths| request.under.is_empty() && found(paths)) {
+    let is_news = |paths: &Vec<SpacePath>| known.is_none_or(|known| known.len() > paths.len() + IN_VAIN);
+    if let Some(unsettled) = unsettled.filter(|paths| request.remember && request.under.is_empty() && is_news(paths)) {
         // a read-only index, or one that somebody is writing, has to do without
         let _ = index.set_settled(me, &rules, seq, &unsettled);
     }

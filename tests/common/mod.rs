@@ -316,8 +316,14 @@ impl TestBox {
         let index = self.open();
         let reaching = Reaching::new("here", &self.root, Vec::new(), None);
         let from = from.iter().map(|f| (*f).to_owned()).collect();
-        let mut request =
-            Request { box_name: self.name.clone(), under: Vec::new(), from, reach: &|info| reaching.to(info), whole: false };
+        let mut request = Request {
+            box_name: self.name.clone(),
+            under: Vec::new(),
+            from,
+            reach: &|info| reaching.to(info),
+            whole: false,
+            remember: true,
+        };
         let (mut out, mut whole) = (Vec::new(), Vec::new());
         plan(&index, &request, &mut out).unwrap();
         request.whole = true;

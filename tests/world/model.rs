@@ -410,7 +410,7 @@ impl Model {
             Reach { cost, url: info.name.clone() }
         };
         let from = from.map(|f| self.boxes[f].name.clone()).into_iter().collect();
-        let request = Request { box_name: here.name.clone(), under: Vec::new(), from, reach: &reach, whole };
+        let request = Request { box_name: here.name.clone(), under: Vec::new(), from, reach: &reach, whole, remember: true };
         let mut out = Vec::new();
         plan(&self.indexes[here.index], &request, &mut out).unwrap();
         out

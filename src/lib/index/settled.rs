@@ -147,7 +147,8 @@ mod tests {
         index.put(&[Document::Entry(entry("y", "/d", 1, 0))], Origin::Here).unwrap();
         let steps = |index: &Sqlite, whole: bool| {
             let reach = |_: &_| Reach { cost: Cost::Mounted, url: String::new() };
-            let request = Request { box_name: "y".into(), under: Vec::new(), from: Vec::new(), reach: &reach, whole };
+            let request =
+                Request { box_name: "y".into(), under: Vec::new(), from: Vec::new(), reach: &reach, whole, remember: true };
             let mut out = Vec::new();
             plan(index, &request, &mut out).unwrap();
             String::from_utf8(out).unwrap().lines().count() - 1
