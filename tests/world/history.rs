@@ -465,6 +465,7 @@ impl<'a> History<'a> {
             }
         }
         self.ledger.check_letters(&before, &box_name, &told)?;
+        self.ledger.announced(&before, &box_name, &told);
         self.hear(&told);
         self.ledger.check_claims(self.system, b)
     }

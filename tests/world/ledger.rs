@@ -193,6 +193,24 @@ impl Ledger {
         Ok(())
     }
 
+    /// A person was told that the last copy went: others that the index knows of are given up too, where newer
+    /// edits of their names take their place.
+    pub fn announced(&mut self, before: &[Rc<Document>], box_name: &str, told: &Told) {
+        for (_, gone) in told.letters.iter().filter(|l| l.0 == "L") {
+            let Some(own) = entries(before).find(|e| e.box_name == *box_name && e.path.spelled() == *gone) else { continue };
+            let copies =
+                entries(before).filter(|e| e.box_name != *box_name && e.present && e.attrs.content() == own.attrs.content());
+            let replaced = |copy: &Entry| {
+                let mut there = entries(before).filter(|e| e.path == copy.path && e.attrs.content() != copy.attrs.content());
+                there.any(|e| e.present && e.version.includes(&copy.version))
+            };
+            let copies: Vec<&Entry> = copies.collect();
+            if !copies.is_empty() && copies.into_iter().all(replaced) {
+                self.owed.retain(|content| !is_of(own, content));
+            }
+        }
+    }
+
     /// A pull removed only what somebody marked, deleted, purged or renamed by name.
     pub fn check_removed(&self, b: usize, told: &Told) -> Result<(), String> {
         for step in &told.steps {
