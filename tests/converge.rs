@@ -589,6 +589,26 @@ fn what_was_purged_stays_purged_until_it_is_named() {
 }
 
 #[test]
+fn a_content_stays_purged_though_another_box_lost_another_one_to_the_purge() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write("f", "one");
+    a.commit();
+    b.write("f", "another");
+    b.commit();
+    sync(&a.index, &b.index);
+    a.purge("f");
+    assert_eq!(a.pull(), ["remove /f"]);
+    a.write("f", "one");
+    assert_eq!(a.status(), ["p  /f"]);
+    sync(&a.index, &b.index);
+    assert_eq!(b.pull(), ["remove /f"]);
+    sync(&a.index, &b.index);
+    assert_eq!(a.status(), ["p  /f"]);
+    assert!(a.commit().is_empty());
+}
+
+#[test]
 fn a_rename_there_and_back_is_two_renames() {
     let world = World::new();
     let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);

@@ -173,7 +173,7 @@ impl<'a> Comparer<'a> {
         let intent = self.wants.at(&item.path, item.ftype)?;
         let change = change(item, own, &self.compare.fs);
         let decision = decide(rows, self.me, &intent, |id| self.boxes.counts(id));
-        let purged_content = if change == Some(Change::New) { self.purged_content(&item.path, rows)? } else { None };
+        let purged_content = if change == Some(Change::New) { self.purged_content(item, rows)? } else { None };
         let letter = letters::on_disk(change, &decision);
         if letter == letters::IN_SYNC && change.is_none() && !self.compare.all {
             return Ok(());
@@ -195,12 +195,18 @@ impl<'a> Comparer<'a> {
     }
 
     /// What was purged by name where a new file is: with that content it stays purged, which only a hash
-    /// can tell. What went from here by a rename may come back.
-    fn purged_content(&self, path: &SpacePath, rows: &[Row]) -> Result<Option<Was>> {
-        let Some(purge) = rows.iter().filter(|r| r.purged && !r.present).max_by_key(|r| r.stamp) else { return Ok(None) };
-        let Some(info) = self.boxes.by_id(purge.box_id) else { return Ok(None) };
-        let moved = self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_some());
-        Ok((!moved).then(|| was_of(purge)))
+    /// can tell. Boxes may have lost different contents to a purge: this box's own counts, and the latest,
+    /// where they have the file's size. What went from here by a rename may come back.
+    fn purged_content(&self, item: &Item, rows: &[Row]) -> Result<Option<Was>> {
+        let purges = || rows.iter().filter(|r| r.purged && !r.present && r.size == item.size);
+        let own = purges().find(|r| r.box_id == self.me);
+        for purge in own.into_iter().chain(purges().max_by_key(|r| r.stamp)) {
+            let Some(info) = self.boxes.by_id(purge.box_id) else { continue };
+            if self.index.entry(&info.name, &item.path)?.is_none_or(|e| e.moved.is_none()) {
+                return Ok(Some(was_of(purge)));
+            }
+        }
+        Ok(None)
     }
 
     /// A path of the index that the scan did not come by.
