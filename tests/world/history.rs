@@ -692,7 +692,11 @@ impl<'a> History<'a> {
             self.say(b, &format!("status {told:?}"));
             // a folder in which purged content is back, which nobody may remove, makes no room for a file
             let is_kept = |name: &str| told.letters.iter().any(|l| l.0 == "p" && l.1.starts_with(&format!("{name}/")));
-            let is_open = |l: &&(String, String)| !matches!(l.0.as_str(), "s" | "p") && !(l.0 == "U" && is_kept(&l.1));
+            let is_open = |l: &&(String, String)| match l.0.as_str() {
+                "s" | "p" => false,
+                "U" => !is_kept(&l.1),
+                _ => true,
+            };
             let open: Vec<_> = told.letters.iter().filter(is_open).collect();
             if !open.is_empty() && !(0..self.boxes()).any(|b| self.system.folds_case(b)) {
                 return Err(format!("{} is not settled: {open:?}", self.name(b)));
