@@ -4,6 +4,7 @@
 //! its executor can check each of them before a byte is touched.
 
 mod follow;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -15,7 +16,6 @@ use self::follow::Followed;
 use crate::exit::Exit;
 use crate::fetch::names::conflict_name;
 use crate::index::groups::{Group, Row};
-use crate::index::settled::MOST;
 use crate::index::sqlite::{BoxId, BoxInfo, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::reach::{Cost, Reach};
@@ -24,10 +24,6 @@ use crate::resolve::{Decision, Heads, decide, kind};
 use crate::stream::Writer;
 use crate::version::Version;
 use crate::wants::{Intent, Wants};
-
-/// Paths that are planned on one look at the index. For all of them on one, the log of whoever writes meanwhile
-/// would grow with the plan.
-const AT_ONCE: u64 = 2048;
 
 /// What to plan.
 pub struct Request<'a> {
@@ -80,18 +76,7 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
         unsettled: Some(Vec::new()),
         writer: Writer::new(output),
     };
-    let everywhere = [SpacePath::root()];
-    let mut starts = if request.under.is_empty() { everywhere.to_vec() } else { request.under.clone() };
-    starts.sort();
-    for (at, start) in starts.iter().enumerate() {
-        if starts[..at].iter().any(|outer| start.is_within(outer)) {
-            continue;
-        }
-        match &known {
-            Some(paths) => paths.iter().filter(|path| path.is_within(start)).try_for_each(|path| planner.only(path))?,
-            None => planner.all_below(start)?,
-        }
-    }
+    planner.walk(known.as_deref())?;
     let unsettled = planner.unsettled.take();
     let exit = Exit::of_failures(planner.writer.end(Map::new())?);
     let is_news = |paths: &Vec<SpacePath>| known.is_none_or(|known| known.len() > paths.len() + IN_VAIN);
@@ -158,35 +143,6 @@ impl<W: Write> Planner<'_, W> {
         self.boxes.counts(id)
     }
 
-    fn all_below(&mut self, start: &SpacePath) -> Result<()> {
-        self.parents_of(start)?;
-        let index = self.index;
-        let mut groups = index.groups(start);
-        let mut some = |_: &Sqlite| -> Result<bool> {
-            for _ in 0..AT_ONCE {
-                let Some(group) = groups.next()? else { return Ok(false) };
-                self.at(&group)?;
-            }
-            Ok(true)
-        };
-        while index.at_once(&mut some)? {}
-        Ok(())
-    }
-
-    /// What is at one path, when those before it are passed over.
-    fn only(&mut self, path: &SpacePath) -> Result<()> {
-        self.parents.clear();
-        self.parents_of(path)?;
-        self.at(&self.index.group(path)?)
-    }
-
-    fn remember_unsettled(&mut self, path: &SpacePath) {
-        match &mut self.unsettled {
-            Some(paths) if paths.len() < MOST => paths.push(path.clone()),
-            _ => self.unsettled = None,
-        }
-    }
-
     fn at(&mut self, group: &Group) -> Result<()> {
         let own = group.of(self.me).filter(|r| r.present);
         let ftype = kind(&group.rows, self.me, |id| self.counts(id));
@@ -195,7 +151,7 @@ impl<W: Write> Planner<'_, W> {
         let boxes = &self.boxes;
         let decision = decide(&group.rows, self.me, &intent, |id| boxes.counts(id));
         if !matches!(decision, Decision::Nothing | Decision::Skipped) {
-            self.remember_unsettled(&group.path);
+            self.note_unsettled(&group.path);
         }
         match (decision, own) {
             (Decision::Fetch { head }, _) => self.fetch(group, head),
@@ -206,51 +162,6 @@ impl<W: Write> Planner<'_, W> {
             (Decision::Unwanted { head }, Some(own)) => self.unwanted(group, head, own),
             _ => self.remember_folder(group, own),
         }
-    }
-
-    /// A folder that is not wanted for itself may yet be needed for what is in it.
-    fn remember_folder(&mut self, group: &Group, own: Option<&Row>) -> Result<()> {
-        if own.is_none()
-            && let Some(head) = Heads::of(&group.rows, |id| self.counts(id)).winner()
-            && head.ftype == Ftype::Dir
-        {
-            self.parents.push((group.path.clone(), head.clone()));
-        }
-        Ok(())
-    }
-
-    /// The folders above the place where a partial plan begins.
-    fn parents_of(&mut self, start: &SpacePath) -> Result<()> {
-        let mut above = Vec::new();
-        let mut folder = start.parent();
-        while let Some(path) = folder.filter(|p| !p.is_root()) {
-            folder = path.parent();
-            above.push(path);
-        }
-        for path in above.into_iter().rev() {
-            let group = self.index.group(&path)?;
-            self.remember_folder(&group, group.of(self.me).filter(|r| r.present))?;
-        }
-        Ok(())
-    }
-
-    fn make_parents(&mut self) -> Result<()> {
-        for (path, head) in std::mem::take(&mut self.parents) {
-            if self.made.insert(path.clone()) {
-                let action = self.action(Verb::Mkdir, &path, &head)?;
-                self.writer.put(&action)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The folders that a move needs, which may stand later in the plan or not be wanted at all.
-    fn make_parents_of_move(&mut self, target: &SpacePath) -> Result<()> {
-        let parents = std::mem::take(&mut self.parents);
-        self.parents_of(target)?;
-        self.make_parents()?;
-        self.parents = parents;
-        Ok(())
     }
 
     fn fetch(&mut self, group: &Group, head: &Row) -> Result<()> {
@@ -293,17 +204,14 @@ impl<W: Write> Planner<'_, W> {
     /// A folder in which something stays cannot give way to a file. So it is an edit, concurrent to the
     /// other: a folder wins, and the file is kept under a conflict name, wherever it is.
     fn keep_folder(&mut self, group: &Group, own: &Row) -> Result<()> {
-        let mut action = self.removal(group, own)?;
-        (action.action, action.edit) = (Verb::Touch, true);
-        self.writer.put(&action)
+        let action = self.removal(group, own)?;
+        self.writer.put(&Action { action: Verb::Touch, edit: true, ..action })
     }
 
     /// A purged folder in which something stays: that it is there at the purge's own version makes it win.
     fn keep_purged_folder(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
-        let mut action = self.removal(group, own)?;
-        action.action = Verb::Touch;
-        action.version = head.version.clone();
-        self.writer.put(&action)
+        let action = self.removal(group, own)?;
+        self.writer.put(&Action { action: Verb::Touch, version: head.version.clone(), ..action })
     }
 
     fn change(&mut self, verb: Verb, group: &Group, head: &Row, own: &Row) -> Result<()> {

@@ -39,7 +39,8 @@ impl Sqlite {
         let sql = "SELECT seq FROM settled WHERE box = ?1 AND rules = ?2";
         let seq: Option<i64> =
             self.connection.prepare_cached(sql)?.query_row(params![box_id.0, rules], |r| r.get(0)).optional()?;
-        let Some(seq) = seq.filter(|seq| seq.unsigned_abs() <= self.seq().unwrap_or(0)) else { return Ok(None) };
+        let now = self.seq()?;
+        let Some(seq) = seq.filter(|seq| u64::try_from(*seq).is_ok_and(|seq| seq <= now)) else { return Ok(None) };
         let marked = "SELECT 1 FROM marks WHERE seq > ?1 AND box = ?2";
         if self.connection.prepare_cached(marked)?.exists(params![seq, box_id.0])? {
             return Ok(None);
