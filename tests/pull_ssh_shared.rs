@@ -9,8 +9,10 @@ mod sshd;
 mod wire;
 
 use std::fs;
+use std::path::Path;
 
 use far::{ALL, Far, Kit};
+use rustix::process::Signal;
 use wire::Wire;
 
 fn wired(kit: Kit) -> Option<(Far, Wire)> {
@@ -72,4 +74,53 @@ fn a_machine_that_does_not_answer_is_asked_once() {
     assert!(said.err.contains("ltr-fetch: /a: could not be had from there"), "{}", said.err);
     // ltr-reach, and ltr-fetch, which is another process
     assert!(wire.made() - before <= 2, "{}{}", wire.made() - before, said.err);
+}
+
+/// A process that goes on, or ends, when this is dropped.
+struct Stopped(rustix::process::Pid);
+
+impl Stopped {
+    /// Stops the master of the one socket in `folder`.
+    fn master(far: &Far, folder: &Path) -> Self {
+        let socket = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        let check = format!("{} -o ControlPath={} -O check far", far.ssh, socket.display());
+        // "Master running (pid=123)"
+        let said = far.shell(&check).well().err;
+        let pid = said.split_once("pid=").unwrap().1.split(')').next().unwrap().parse().unwrap();
+        let stopped = Self(rustix::process::Pid::from_raw(pid).unwrap());
+        rustix::process::kill_process(stopped.0, Signal::STOP).unwrap();
+        stopped
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(self.0, Signal::KILL);
+    }
+}
+
+#[test]
+fn a_connection_that_hangs_or_is_dead_is_given_up_and_made_anew() {
+    let Some((mut far, wire)) = wired(ALL) else { return };
+    let sockets = tempfile::Builder::new().prefix("ltr-test.").tempdir_in("/tmp").unwrap();
+    let folder = sockets.path();
+    far.env.push(("LTR_CONNECTIONS", folder.display().to_string()));
+    far.env.push(("LTR_TIMEOUT", "3".to_owned()));
+    far.ltr("here", &["sync", "there"]).well();
+    let first = Stopped::master(&far, folder);
+    far.ltr("here", &["pull", "there"]).well();
+    assert_eq!((far.tree("here"), wire.made()), (far.tree("there"), 2));
+    // nothing is left where that one was
+    let second = Stopped::master(&far, folder);
+    drop(second);
+    far.ltr("here", &["sync", "there"]).well();
+    assert_eq!((wire.made(), fs::read_dir(folder).unwrap().count()), (3, 1));
+    let third = Stopped::master(&far, folder);
+    far.shell(&format!("ltr-hangup {}", folder.display())).well();
+    assert!(!folder.exists());
+    // a command waits for none of its own either
+    far.env.retain(|(key, _)| *key != "LTR_CONNECTIONS");
+    far.ltr("here", &["sync", "there"]).well();
+    drop((first, third));
+    assert!(wire.all_end(), "no connection is left that nobody closes");
 }

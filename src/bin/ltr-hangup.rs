@@ -21,7 +21,7 @@ struct Args {
 
 fn main() -> ExitCode {
     cli::run(|args: Args, report| {
-        connections::close(&args.folder);
+        connections::close(&args.folder, cli::silence()?);
         if let Err(error) = std::fs::remove_dir(&args.folder) {
             litter::report::Report::failure(report, &args.folder.display().to_string(), &error.to_string());
         }

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::hash::sha1_of;
 use crate::ssh::{away, end_of, words_of};
 
 /// Name of the environment variable that tells a child the folder of the sockets.
@@ -23,6 +24,8 @@ const PERSIST: &str = "-oControlPersist=60";
 /// Longest path of the folder: a socket's has 107 bytes, of which ssh wants 40 for the name and 17 for
 /// its own purposes (sun_path, unix(7); mux.c).
 const LONGEST: usize = 107 - 1 - 40 - 17;
+/// How long a master of this machine may take to answer: it is stopped, or hangs.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -79,12 +82,15 @@ impl Connections {
         self.folder.as_os_str().len() <= LONGEST && self.lock.is_none_or(|fd| fd < 10)
     }
 
-    /// The option with which ssh uses a connection that is there.
-    pub(crate) fn option(&self) -> String {
-        if !self.usable() {
-            return "-oControlPath=none".to_owned();
-        }
-        format!("-oControlPath={}/%C", self.folder.display().to_string().replace('%', "%%"))
+    /// The socket of the connection known as `key`. It is not ssh's `%C`, since one of a master that is dead
+    /// or hangs is to be removed here: beside it ssh would make a connection that nobody shares or closes.
+    fn socket(&self, key: &str) -> PathBuf {
+        self.folder.join(sha1_of(key.as_bytes()).to_string())
+    }
+
+    /// The option with which ssh uses the connection known as `key`.
+    pub(crate) fn option(&self, key: &str) -> String {
+        if self.usable() { control_path(&self.socket(key)) } else { "-oControlPath=none".to_owned() }
     }
 
     /// Opens the connection to `host`, known as `key`, the first time; `words` is ssh with its options. It
@@ -109,8 +115,8 @@ impl Connections {
         };
         let opened = once.get_or_init(|| {
             let mut ssh = words.to_vec();
-            ssh.extend([self.option(), PERSIST.to_owned()]);
-            if self.is_open(&ssh, host) {
+            ssh.extend([self.option(key), PERSIST.to_owned()]);
+            if self.is_open(&ssh, key, host, limit) {
                 return Ok(());
             }
             ssh.extend(["-M", "-N", "-f", "--", host].map(str::to_owned));
@@ -151,33 +157,49 @@ impl Connections {
         Ok(Some(Refusal::Words(words_of(&Output { status, stdout: Vec::new(), stderr }))))
     }
 
-    /// Whether the connection is there; `words` is ssh with its options.
-    pub(crate) fn is_alive(&self, words: &[String], host: &str) -> bool {
+    /// Whether the connection known as `key` is there, and answers within `limit`; `words` is ssh with its
+    /// options.
+    pub(crate) fn is_alive(&self, words: &[String], key: &str, host: &str, limit: Option<Duration>) -> bool {
         let mut ssh = words.to_vec();
-        ssh.push(self.option());
-        self.usable() && self.is_open(&ssh, host)
+        ssh.push(self.option(key));
+        self.usable() && self.is_open(&ssh, key, host, limit)
     }
 
-    /// Whether a process above, or beside, has opened it.
-    fn is_open(&self, ssh: &[String], host: &str) -> bool {
-        if fs::read_dir(&self.folder).is_ok_and(|mut entries| entries.next().is_none()) {
+    /// Whether a process above, or beside, has opened it. When that does not answer, it is as if it had not.
+    fn is_open(&self, ssh: &[String], key: &str, host: &str, limit: Option<Duration>) -> bool {
+        let socket = self.socket(key);
+        if !socket.exists() {
             return false;
         }
         let mut check = Command::new(&ssh[0]);
         check.args(&ssh[1..]).args(["-Ocheck", "--", host]);
-        let check = check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        check.is_ok_and(|status| status.success())
+        let open = ask(&mut check, limit).is_ok_and(|status| status.success());
+        if !open {
+            let _ = fs::remove_file(socket);
+        }
+        open
     }
 }
 
-/// Ends the masters whose sockets are in `folder`.
-pub fn close(folder: &Path) {
+/// How ssh is told of a socket.
+fn control_path(socket: &Path) -> String {
+    format!("-oControlPath={}", socket.display().to_string().replace('%', "%%"))
+}
+
+/// Asks a master, which is here and has nothing to wait for.
+fn ask(ssh: &mut Command, limit: Option<Duration>) -> std::io::Result<ExitStatus> {
+    let mut asked = ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    end_of(&mut asked, Some(limit.map_or(ANSWER, |limit| limit.min(ANSWER))))
+}
+
+/// Ends the masters whose sockets are in `folder`. One that does not answer within `limit`, or a few seconds,
+/// is left to itself: without its socket nobody uses it, so that it ends when it goes on.
+pub fn close(folder: &Path, limit: Option<Duration>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = format!("-oControlPath={}", entry.path().display().to_string().replace('%', "%%"));
         let mut exit = Command::new("ssh");
         // no user's configuration says anything about the way to a socket
-        exit.args(["-F", "none", &path, "-Oexit", "--", "x"]);
-        let _ = exit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        exit.args(["-F", "none", &control_path(&entry.path()), "-Oexit", "--", "x"]);
+        let _ = ask(&mut exit, limit);
         // a master answers before it removes its socket, and the folder is to go
         let _ = fs::remove_file(entry.path());
     }
@@ -186,7 +208,7 @@ pub fn close(folder: &Path) {
 impl Drop for Connections {
     fn drop(&mut self) {
         if self.own.is_some() {
-            close(&self.folder);
+            close(&self.folder, None);
         }
     }
 }

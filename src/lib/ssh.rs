@@ -102,15 +102,16 @@ impl Ssh {
         let host = bare(remote);
         // a person may take his time with a password
         let limit = self.limit.filter(|_| self.batch);
-        connections.open(&words, &format!("{host} {:?}", remote.port), &host, limit, |command| self.tell(command))
+        connections.open(&words, &key(remote), &host, limit, |command| self.tell(command))
     }
 
     /// Whether the shared connection is certainly there: then a program that ended without a word ended
     /// there, and not with the line.
     #[must_use]
     pub fn is_connected(&self, remote: &Remote) -> bool {
+        let Some(connections) = &self.connections else { return false };
         let words: Vec<String> = self.program.iter().cloned().chain(self.own_options(remote)).collect();
-        self.connections.as_ref().is_some_and(|connections| connections.is_alive(&words, &bare(remote)))
+        connections.is_alive(&words, &key(remote), &bare(remote), self.limit)
     }
 
     /// The same, with `heard` for what ssh and the programs there say on stderr.
@@ -136,7 +137,7 @@ impl Ssh {
     fn options(&self, remote: &Remote) -> Result<Vec<String>> {
         self.connect(remote)?;
         let mut options = self.own_options(remote);
-        options.extend(self.connections.as_ref().map(|connections| connections.option()));
+        options.extend(self.connections.as_ref().map(|connections| connections.option(&key(remote))));
         Ok(options)
     }
 
@@ -241,6 +242,11 @@ pub fn if_file<'a>(file: &'a [u8], words: &[&'a [u8]]) -> Vec<&'a [u8]> {
 /// The host as ssh wants it: an IPv6 address without the brackets that a url needs.
 fn bare(remote: &Remote) -> String {
     remote.host.replace(['[', ']'], "")
+}
+
+/// What connections to one machine have in common.
+fn key(remote: &Remote) -> String {
+    format!("{}:{}", bare(remote), remote.port.map_or_else(String::new, |port| port.to_string()))
 }
 
 /// What ssh, or a program that it ran, had to say: for a message.

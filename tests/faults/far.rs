@@ -69,7 +69,7 @@ pub fn behind_ssh(world: &World) -> Vec<TestBox> {
 /// the command for that of strace.
 fn open(ssh: &str) -> tempfile::TempDir {
     let sockets = tempfile::Builder::new().prefix("ltr-f.").tempdir_in("/tmp").unwrap();
-    let path = format!("-oControlPath={}/%C", sockets.path().display());
+    let path = format!("-oControlPath={}/{}", sockets.path().display(), litter::hash::sha1_of(b"far:"));
     let line = format!("exec {ssh} -T -oBatchMode=yes {path} -oControlPersist=yes -M -N -f -- far");
     assert!(Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).status().unwrap().success());
     sockets

@@ -264,7 +264,7 @@ pub fn sync_options() -> anyhow::Result<Options> {
 }
 
 /// How long the other side may say nothing; 0 is for ever, as with rsync.
-fn silence() -> anyhow::Result<Option<Duration>> {
+pub fn silence() -> anyhow::Result<Option<Duration>> {
     let Some(text) = std::env::var("LTR_TIMEOUT").ok().filter(|text| !text.is_empty()) else { return Ok(Some(SILENCE)) };
     let limit = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let limit = limit.with_context(|| format!("LTR_TIMEOUT is no number of seconds: {text}"))?;
