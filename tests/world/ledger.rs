@@ -81,6 +81,9 @@ impl Ledger {
                 }
             }
         }
+        if let Some(entry) = system.last_recorded(b, name) {
+            self.owed.retain(|content| !is_of(&entry, content));
+        }
     }
 
     /// A person purges a name: everything that the index of the box knows there and below.

@@ -479,6 +479,12 @@ impl System for Model {
         known.all.clone()
     }
 
+    fn last_recorded(&self, b: usize, name: &str) -> Option<Entry> {
+        let (box_name, at) = (&self.boxes[b].name, path(name));
+        let all = self.written.iter().filter_map(|d| if let Document::Entry(entry) = d { Some(entry) } else { None });
+        all.filter(|e| e.box_name == *box_name && e.path == at).max_by_key(|e| e.stamp).cloned()
+    }
+
     fn index_of(&self, b: usize) -> usize {
         self.boxes[b].index
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use litter::create::{Create, create};
 use litter::index::sqlite::{Access, Sqlite};
-use litter::record::{Policy, Want};
+use litter::record::{Entry, Policy, Want};
 use litter::report::Collected;
 use litter::sync::Options;
 use serde_json::Value;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::peer;
 use crate::rng::Rng;
 use crate::shell::{Ran, Shell};
-use crate::system::{Change, Documents, Node, Part, System, Told, Tree};
+use crate::system::{Change, Documents, Node, Part, System, Told, Tree, path};
 use crate::tally;
 
 /// What is ltr's own in a box.
@@ -327,6 +327,11 @@ impl System for Real {
 
     fn documents(&self, b: usize) -> Documents {
         peer::documents(&Sqlite::open(&self.index(b), Access::Read).unwrap()).into_iter().map(Rc::new).collect()
+    }
+
+    fn last_recorded(&self, b: usize, name: &str) -> Option<Entry> {
+        let entry = |index: PathBuf| Sqlite::open(&index, Access::Read).unwrap().entry(&self.names[b], &path(name)).unwrap();
+        self.indexes().into_iter().filter_map(entry).max_by_key(|e| e.stamp)
     }
 
     fn index_of(&self, b: usize) -> usize {

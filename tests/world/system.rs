@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use litter::path::SpacePath;
-use litter::record::{Document, Policy, Want};
+use litter::record::{Document, Entry, Policy, Want};
 
 /// What is on disk at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,9 @@ pub trait System {
 
     /// Every document of the index that the box `b` uses.
     fn documents(&self, b: usize) -> Documents;
+
+    /// What was last recorded of a name of the box: an index that lost it in a restore hears of it again.
+    fn last_recorded(&self, b: usize, name: &str) -> Option<Entry>;
 
     /// A number for the index that the box uses.
     fn index_of(&self, b: usize) -> usize;
