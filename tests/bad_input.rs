@@ -140,6 +140,29 @@ fn spaces_that_are_something_else() {
 }
 
 #[test]
+fn of_a_whole_pipe_only_one_tells() {
+    let s = Shell::with_files();
+    for args in [
+        ["status", "nosuch"].as_slice(),
+        &["commit", "nosuch"],
+        &["ls", "nosuch"],
+        &["stat", "nosuch"],
+        &["diff", "a", "nosuch"],
+        &["box", "nosuch"],
+        &["status", "--json", "nosuch"],
+    ] {
+        let ran = s.ltr("a", args);
+        ran.fails(3, "nosuch");
+        assert_eq!(ran.err.lines().count(), 1, "{args:?}: {}", ran.err);
+    }
+    // and each stage ends as if it had failed by itself
+    let ran = s.sh("a", "ltr-scan nosuch | { ltr-hash; echo $? >&2; } | { ltr-record --status; echo $? >&2; } | cat");
+    assert_eq!((ran.out.as_str(), ran.err.lines().skip(1).collect::<Vec<_>>()), ("{\"type\":\"cut\"}\n", vec!["3", "3"]));
+    // but a writer that was killed told nobody
+    s.sh("a", ": | ltr-hash --root . | ltr-fmt --letters").fails(3, "ltr-hash: stream cut short");
+}
+
+#[test]
 fn paths_outside_the_box() {
     let s = Shell::with_files();
     s.write("outside/file", "mine").write("boxer", "mine");

@@ -21,7 +21,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let root = cli::box_root(args.root)?;
         let spool = args.lazy.then(cli::spool).transpose()?;
         hash_stream(&root, cli::stdin(), cli::stdout(), args.lazy, spool, report)

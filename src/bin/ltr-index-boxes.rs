@@ -25,7 +25,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         list_boxes(&scene, &args.boxes, args.long, cli::stdout())
     })

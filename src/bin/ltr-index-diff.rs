@@ -27,7 +27,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         let under = args.path.as_deref().map_or(Ok(SpacePath::root()), |path| scene.known(path))?;
         diff(&scene, [&args.box1, &args.box2], &under, cli::stdout())

@@ -37,7 +37,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         let Args { box_name, recursive, whole, copies, long, .. } = args;
         let wish = List { paths: scene.all_known(&args.paths)?, box_name, recursive, whole, copies, long };

@@ -23,7 +23,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let scene = cli::scene(args.space.as_deref(), Access::Read, report)?;
         stat(&scene, &scene.all_known(&args.paths)?, cli::stdout())
     })

@@ -46,7 +46,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let access = if args.dryrun { Access::Read } else { Access::Write };
         let mut scene = cli::scene(args.space.as_deref(), access, report)?;
         let want = match (args.want, args.skip) {

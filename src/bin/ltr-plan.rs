@@ -46,7 +46,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(run)
+    cli::stream(run)
 }
 
 fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {

@@ -26,7 +26,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(|args: Args, report| {
+    cli::stream(|args: Args, report| {
         let mut scene = cli::scene(None, if args.dryrun { Access::Read } else { Access::Write }, report)?;
         let wish = Purge { paths: args.paths, recursive: args.recursive, dry_run: args.dryrun };
         purge(&mut scene, &wish, cli::stdout())

@@ -31,7 +31,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    cli::run(run)
+    cli::stream(run)
 }
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {

@@ -35,6 +35,25 @@ pub struct ErrorRecord {
     pub error: String,
 }
 
+/// The last line of a stream whose writer failed, and has told of it. A reader fails as where there is no
+/// trailer, and need not tell once more.
+pub const CUT: &str = "{\"type\":\"cut\"}\n";
+
+/// The stream ended with [`CUT`].
+#[derive(Debug)]
+pub struct Cut {
+    /// Lines before that one.
+    pub after: u64,
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stream cut short after line {}: its writer failed", self.after)
+    }
+}
+
+impl std::error::Error for Cut {}
+
 /// The `type` of a line, read before the rest.
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -85,6 +104,9 @@ impl<R: BufRead> Reader<R> {
         let read = (&mut self.input).take(limit).read_until(b'\n', &mut self.line).context("cannot read the stream")?;
         if read == 0 {
             bail!("stream cut short after line {}: no trailer", self.number);
+        }
+        if self.line == CUT.as_bytes() {
+            bail!(Cut { after: self.number });
         }
         self.number += 1;
         let number = self.number;
@@ -261,6 +283,19 @@ mod tests {
             lines += 1;
         }
         Ok(lines)
+    }
+
+    #[test]
+    fn a_stream_that_its_writer_cut_is_no_whole_one() {
+        let text = format!("{{\"type\":\"scan\"}}\n{CUT}");
+        let mut reader = Reader::new(text.as_bytes());
+        assert!(reader.next_line().unwrap().is_some());
+        for _ in 0..2 {
+            let error = reader.next_line().unwrap_err();
+            assert!(error.to_string().contains("cut short after line 1"), "{error}");
+        }
+        let cut = Reader::new(CUT.as_bytes()).next_line().unwrap_err();
+        assert!(cut.is::<Cut>());
     }
 
     #[test]

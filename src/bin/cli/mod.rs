@@ -23,7 +23,24 @@ use litter::quote::JsonForTerminal;
 use litter::report::{Report, Unit};
 use litter::space::Space;
 use litter::ssh::{SILENCE, Ssh};
+use litter::stream::{CUT, Cut};
 use litter::sync::Options;
+
+/// [`run`] for what writes a stream: where it fails, the stream says that this was told, so that of a whole pipe
+/// only one tells.
+pub fn stream<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
+    let mut failed = true;
+    let status = run(|args: A, report| {
+        let done = work(args, report);
+        failed = done.is_err();
+        done
+    });
+    if failed && status != ExitCode::SUCCESS && !stdout_is_terminal() {
+        // who has gone need not hear of it
+        let _ = io::stdout().write_all(CUT.as_bytes());
+    }
+    status
+}
 
 /// Parses the arguments and runs `work`; its errors become messages and exit statuses.
 pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyhow::Result<Exit>) -> ExitCode {
@@ -52,6 +69,11 @@ pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyh
             exit.max(Exit::of_failures(report.failures)).into()
         }
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // of what another machine said, its name would be the context
+        Err(error) if error.chain().next().is_some_and(<dyn std::error::Error>::is::<Cut>) => {
+            report.finish();
+            Exit::Nothing.into()
+        }
         Err(error) => {
             report.line(&format!("{error:#}"));
             Exit::Nothing.into()
