@@ -43,8 +43,9 @@ impl Disks {
     #[must_use]
     pub fn folder(&self, url: &str) -> Option<PathBuf> {
         let (kind, name, path) = parts(url)?;
-        let link = self.disk.join(kind).join(encoded(name));
-        let device = fs::canonicalize(link).ok()?;
+        // as it is, or as `ls /dev/disk/by-label` shows it: the only way to say a `/`
+        let links = [&encoded(name), name].map(|name| self.disk.join(kind).join(name));
+        let device = links.into_iter().find_map(|link| fs::canonicalize(link).ok())?;
         let number = fs::metadata(&device).map(|m| m.rdev()).ok()?;
         let mounts = fs::read(&self.mountinfo).ok()?;
         let point = mounts.split(|&b| b == b'\n').filter_map(|line| mount(line, &device, number)).next_back()?;
@@ -113,6 +114,9 @@ mod tests {
         };
         let mounted = "22 1 254:0 / / rw - ext4 /dev/vda rw\n36 22 8:17 / /media/me/My\\040Stick rw shared:1 - vfat DEV rw\n";
         assert_eq!(is(mounted, "label:My Stick/a/box").as_deref(), Some("/media/me/My Stick/a/box"));
+        assert_eq!(is(mounted, r"label:My\x20Stick/box").as_deref(), Some("/media/me/My Stick/box"));
+        symlink("../../sdb1", at(r"disk/by-label/a\x2fb")).unwrap();
+        assert_eq!(is(mounted, r"label:a\x2fb/box").as_deref(), Some("/media/me/My Stick/box"));
         assert_eq!(is(mounted, "uuid:1234-ABCD").as_deref(), Some("/media/me/My Stick"));
         assert_eq!(is(mounted, "label:Other/x"), None);
         assert_eq!(is("36 22 8:17 /sub /mnt rw - vfat DEV rw\n", "uuid:1234-ABCD/x"), None, "a folder in it");
