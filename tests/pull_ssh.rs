@@ -29,6 +29,13 @@ fn pull(far: &Far, source: &str, command: &str) {
     assert!(far.ltr("there", &["ls", "-b", "here"]).well().out.contains('a'));
 }
 
+/// A box is the same by another url.
+fn pull_again(far: &Far, url: &str) {
+    far.commit(&[(b"later", "later")]);
+    far.ltr("here", &["pull", url]).well();
+    assert_eq!(far.tree("here"), far.tree("there"));
+}
+
 #[test]
 fn files_come_by_rsync_from_a_host_and_a_folder() {
     let Some(far) = Far::new(ALL) else { return };
@@ -39,8 +46,37 @@ fn files_come_by_rsync_from_a_host_and_a_folder() {
 #[test]
 fn a_box_is_found_by_its_url_and_files_come_by_sftp_where_there_is_no_rsync() {
     let Some(far) = Far::new(Kit { rsync: false, ..ALL }) else { return };
-    let place = far.url().replacen(':', "", 1);
+    let place = encoded(&far.url().replacen(':', "", 1));
     pull(&far, "there", &format!("scp sftp://{place}/a"));
+}
+
+/// A place as a url has it.
+fn encoded(place: &str) -> String {
+    [
+        ('%', "%25"),
+        (' ', "%20"),
+        ('\'', "%27"),
+        ('[', "%5B"),
+        (']', "%5D"),
+        ('*', "%2A"),
+        ('$', "%24"),
+        ('(', "%28"),
+        (')', "%29"),
+    ]
+    .iter()
+    .fold(place.to_owned(), |place, (from, to)| place.replace(*from, to))
+}
+
+#[test]
+fn a_box_is_found_by_a_url_that_is_percent_encoded() {
+    let Some(far) = Far::new(Kit { rsync: false, ..ALL }) else { return };
+    let url = format!("sftp://{}", encoded(&far.url().replacen(':', "", 1)));
+    far.ltr("here", &["set", "there.urls", &url]).well();
+    pull(&far, "there", &format!("scp {url}/a"));
+    pull_again(&far, &url);
+    assert!(far.ltr("here", &["show", "there"]).well().out.contains(&url), "it keeps its spelling");
+    far.ltr("here", &["set", "there.urls", "sftp://far/100%/a"]).failed(3, "%/a is no percent-encoding");
+    far.ltr("here", &["pull", "sftp://far/%zz"]).failed(3, "sftp://far/%zz: %zz is no percent-encoding");
 }
 
 #[test]

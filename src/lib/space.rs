@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::couch::url::Database;
+use crate::couch::url::{Database, decode};
 use crate::path::SpacePath;
 
 /// The parsed form of a SPACE argument.
@@ -31,18 +31,22 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Parses `[user@]host:/path` or `ssh://[user@]host[:port]/path`; `None` when `text` has neither form.
+    /// Parses `[user@]host:/path`, or `ssh://[user@]host[:port]/path` and the same with `sftp`, whose paths are
+    /// percent-encoded; `None` when `text` has none of these forms.
     ///
     /// # Errors
     /// The form is right but the host could be taken for an option or holds characters that no host
-    /// name has (RFC 952, RFC 1123; `:` and `[]` for IPv6), or the path has a NUL.
+    /// name has (RFC 952, RFC 1123; `:` and `[]` for IPv6), or the path has a NUL, or a `%` that is no
+    /// percent-encoding.
     pub fn parse(text: &str) -> Result<Option<Self>> {
-        let (host, port, path) = if let Some(rest) = text.strip_prefix("ssh://") {
+        let url = ["ssh://", "sftp://"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
+        let (host, port, path) = if let Some(rest) = url {
             let Some((authority, path)) = rest.split_once('/') else { bail!("{text}: no path in the url") };
             let (host, port) = match authority.rsplit_once(':') {
                 Some((host, port)) if !port.contains(']') => (host, Some(port.parse()?)),
                 _ => (authority, None),
             };
+            let path = percent_decoded(path).with_context(|| text.to_owned())?;
             // one slash: with two, it would read as another scheme when it is written as `host:/path`
             (host, port, format!("/{}", path.trim_start_matches('/')))
         } else {
@@ -77,10 +81,20 @@ impl Remote {
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
-            Some(port) => write!(f, "ssh://{}:{port}{}", self.host, self.path),
+            Some(port) => write!(f, "ssh://{}:{port}{}", self.host, self.path.replace('%', "%25")),
             None => write!(f, "{}:{}", self.host, self.path),
         }
     }
+}
+
+/// Reads percent-encoding as RFC 3986, section 2.1, has it: a bare `%` stands for nothing.
+fn percent_decoded(path: &str) -> Result<String> {
+    for (at, _) in path.match_indices('%') {
+        let escape: String = path[at..].chars().take(3).collect();
+        let digits = escape.bytes().skip(1).filter(u8::is_ascii_hexdigit).count();
+        ensure!(digits == 2, "{escape} is no percent-encoding (a % itself is %25)");
+    }
+    decode(path)
 }
 
 /// Refuses a host that ssh, scp or rsync could take for an option or a shell could split; and one with a
@@ -194,6 +208,9 @@ mod tests {
             ("ssh://t@maytag:2222/a", ssh("t@maytag", Some(2222), "/a")),
             ("ssh://maytag/a", ssh("maytag", None, "/a")),
             ("ssh://maytag///a//b", ssh("maytag", None, "/a//b")),
+            ("ssh://maytag:22/a%20b/100%25%2fx%C3%A4", ssh("maytag", Some(22), "/a b/100%/xä")),
+            ("sftp://t@maytag/%2F%2fa b", ssh("t@maytag", None, "/a b")),
+            ("maytag:/a%20b/100%", ssh("maytag", None, "/a%20b/100%")),
             ("http://u:p@h:5984/s", Space::Http(Database::parse("http://u:p@h:5984/s").unwrap())),
         ] {
             assert_eq!(Space::parse(text, base).unwrap(), space, "{text}");
@@ -225,8 +242,26 @@ mod tests {
             "[-oX]:/x",
             "u@[-oX]:/x",
             "a:b@h:/x",
+            "sftp://h/100%",
+            "ssh://h:22/a%2",
+            "ssh://h/a%+1b",
+            "sftp://h/%ff",
+            "sftp://h/a%00b",
+            "sftp://h/a%1b[31m",
+            "sftp://-x/a",
+            "sftp://h",
         ] {
             assert!(Space::parse(text, base).is_err(), "{text}");
+        }
+        let error = format!("{:#}", Remote::parse("sftp://h/a%zzb").unwrap_err());
+        assert_eq!(error, "sftp://h/a%zzb: %zz is no percent-encoding (a % itself is %25)");
+    }
+
+    #[test]
+    fn what_is_written_of_a_folder_elsewhere_reads_the_same() {
+        for text in ["sftp://h:22/a%20b/100%25/%25zz%C3%A4", "ssh://t@h/100%2525", "h:/100%/%20"] {
+            let remote = Remote::parse(text).unwrap().unwrap();
+            assert_eq!(Remote::parse(&remote.to_string()).unwrap(), Some(remote.clone()), "{remote}");
         }
     }
 

@@ -202,7 +202,11 @@ pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
-fn decode(text: &str) -> Result<String> {
+/// What percent-encoded `text` stands for; a `%` that begins nothing stands for itself.
+///
+/// # Errors
+/// It is not UTF-8, or has a control character.
+pub(crate) fn decode(text: &str) -> Result<String> {
     let decoded = percent_decode_str(text).decode_utf8().map_err(|_| anyhow::anyhow!("not UTF-8"))?;
     ensure!(!decoded.contains(char::is_control), "a control character");
     Ok(decoded.into_owned())

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -177,20 +178,21 @@ fn used(action: &Action) -> Option<&Source> {
     at.and_then(|at| action.from.get(at))
 }
 
+/// What stands for itself in the path of a url (RFC 3986, section 2.3): scp decodes the rest.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// The command that gets a file of another box, and what it is called there.
 fn transfer(source: &Source, via: Option<&str>, to_remote: bool) -> (&'static str, Vec<u8>) {
     let url = source.url.as_str();
     match Remote::parse(url) {
         Ok(Some(remote)) => {
-            let host = remote.bracketed();
-            let (command, place) = match (via, remote.port) {
-                (Some("rsync"), _) => ("rsync", format!("{host}:")),
-                (Some("ssh"), _) => ("ssh", format!("{host}:")),
-                (Some("tar"), _) => ("tar", format!("{host}:")),
-                (_, Some(port)) => ("scp", format!("sftp://{host}:{port}")),
-                (_, None) => ("scp", format!("sftp://{host}")),
-            };
-            (command, [place.as_bytes(), &remote.file(&source.path)].concat())
+            let (host, file) = (remote.bracketed(), remote.file(&source.path));
+            let command = ["rsync", "ssh", "tar"].into_iter().find(|command| via == Some(*command));
+            if let Some(command) = command {
+                return (command, [host.as_bytes(), b":", &file].concat());
+            }
+            let port = remote.port.map_or_else(String::new, |port| format!(":{port}"));
+            ("scp", format!("sftp://{host}{port}{}", percent_encode(&file, PLAIN)).into_bytes())
         }
         _ => match folder_of(url) {
             Some(folder) if to_remote => ("scp", on_disk(&folder, &source.path).into_os_string().into_encoded_bytes()),

@@ -152,6 +152,7 @@ fn steps_are_the_commands_for_them() {
         (format!(r#""action":"fetch",{}"#, from("/")), "cp /s DST\n"),
         (format!(r#""action":"fetch",{}"#, from("t@m:/h/x")), "scp sftp://t@m/h/x/s DST\n"),
         (format!(r#""action":"fetch",{}"#, from("ssh://t@m:22/h/x")), "scp sftp://t@m:22/h/x/s DST\n"),
+        (format!(r#""action":"fetch",{}"#, from("sftp://m:22/it%27s%20100%25")), "scp sftp://m:22/it%27s%20100%25/s DST\n"),
         (format!(r#""action":"fetch","via":"rsync",{}"#, from("t@m:/h/x")), "rsync t@m:/h/x/s DST\n"),
         (format!(r#""action":"fetch","via":"rsync",{}"#, from("/mnt/m")), "cp /mnt/m/s DST\n"),
         (format!(r#""action":"replace",{}"#, from("m:/")), "scp sftp://m/s DST\n"),
@@ -179,7 +180,7 @@ fn steps_are_the_commands_for_them() {
         assert_eq!(show(&[&done, UNKNOWN, A], &style(steps.clone())), shown, "{fields}");
     }
     let hostile = action(r#""action":"fetch","from":[{"box":"m","url":"m:/h\u001b x","path":"/s\\xff"}]"#);
-    let shown = "scp $'sftp://m/h\\x1B x/s\\xFF' /home/me/box/d/a\n";
+    let shown = "scp sftp://m/h%1B%20x/s%FF /home/me/box/d/a\n";
     assert_eq!(show(&[&hostile], &on_terminal(steps)), shown);
 }
 
