@@ -5,10 +5,13 @@
 mod far;
 #[path = "common/sshd.rs"]
 mod sshd;
+#[path = "common/wire.rs"]
+mod wire;
 
 use std::fs;
 
-use far::{ALL, Far, Kit};
+use far::{ALL, Far, Kit, each};
+use wire::{Then, Wire};
 
 /// Files of `here`, committed.
 fn filled(kit: Kit) -> Option<Far> {
@@ -34,11 +37,6 @@ fn what_the_other_box_wants_is_sent_and_recorded_there() {
         assert!(dry.out.starts_with("ltr: push  there\n") && dry.out.contains(&line), "{}", dry.out);
         assert_eq!(far.tree("there"), []);
         let limit: &[&str] = if sftp_only { &["push", "--bwlimit", "100000", "there"] } else { &["push", "there"] };
-        if sftp_only {
-            // names that no line of sftp can say go by tar alone
-            fs::remove_file(far.at("here/it's\n$(touch oops)")).unwrap();
-            far.ltr("here", &["commit"]).well();
-        }
         let said = far.ltr("here", limit).well();
         assert_eq!(far.tree("there"), far.tree("here"), "{}{}", said.out, said.err);
         assert!(said.out.contains(&line) && said.err.is_empty(), "{}{}", said.out, said.err);
@@ -89,4 +87,64 @@ fn what_cannot_be_pushed_to_is_refused_by_name() {
     let folder = far.at("there").display().to_string();
     far.ltr("here", &["push", &folder]).well();
     assert_eq!(far.tree("there"), far.tree("here"));
+}
+
+/// Bytes that no program can make fewer.
+fn noise(size: u32) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..size / 8).flat_map(next).collect()
+}
+
+#[test]
+fn a_changed_large_file_goes_as_what_differs() {
+    const SIZE: u64 = 8_000_000;
+    /// What is sent of the two files that changed, at most.
+    const LITTLE: u64 = 1_500_000;
+    // with rsync, with none there, with one there that fails, and with names of which sftp or rsync cannot be told
+    let cases =
+        [("large", "", LITTLE), ("it's [b]* $(x)", "", LITTLE), ("large", "exit 127", u64::MAX), ("large", "exit 12", u64::MAX)];
+    let odd = [("new\nline", "", u64::MAX), ("b\\c*", "", u64::MAX)];
+    each(&[&cases[..], &odd].concat(), |(name, rsync, most)| {
+        let Some(mut far) = Far::new(ALL) else { return };
+        let wire = Wire::to(far.sshd.port());
+        far.ssh = format!("{} -p {}", far.ssh, wire.port);
+        let mut large = noise(SIZE as u32);
+        let at = |root: &str, name: &str| far.at(root).join(name);
+        fs::create_dir(at("here", "d")).unwrap();
+        for file in [*name, "d/other"] {
+            fs::write(at("here", file), &large).unwrap();
+        }
+        fs::write(at("here", "stays"), "small").unwrap();
+        far.ltr("here", &["commit"]).well();
+        far.ltr("here", &["push", "there"]).well();
+        assert!(wire.went() > SIZE, "{} bytes went", wire.went());
+        // in the middle, at the end, and shifted
+        large[4_000_000..4_000_100].fill(7);
+        large.extend_from_slice(b"and more");
+        large.insert(100, 7);
+        for file in [*name, "d/other"] {
+            large[2_000_000] ^= 1;
+            fs::write(at("here", file), &large).unwrap();
+        }
+        far.ltr("here", &["commit"]).well();
+        if !rsync.is_empty() {
+            far.wrap("rsync", rsync);
+        }
+        // what another push left when it was broken off
+        let left = at("there", ".ltr-tmp/rsync-push-1");
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("large"), &large[..1_000_000]).unwrap();
+        wire.limit(u64::MAX, Then::Cut);
+        let said = far.ltr("here", &["push", "-v", "there"]).well();
+        assert!(far.tree("here") == far.tree("there"), "{name} {rsync}: {}", said.err);
+        assert!(wire.went() < *most, "{name} {rsync}: {} bytes went: {}", wire.went(), said.err);
+        assert!(!at("there", ".ltr-tmp").exists() && !at("there", "oops").exists());
+        assert_eq!(far.ltr("there", &["status"]).well().out, "");
+    });
 }

@@ -18,7 +18,7 @@ use litter::space::Remote;
 #[derive(Parser)]
 #[command(name = "ltr-send", version)]
 struct Args {
-    /// Let sftp send no more than so many KiB a second; then all is sent by it
+    /// Let rsync and sftp send no more than so many KiB a second; then no tar is used
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     bwlimit: Option<u64>,
     /// Over there, remove more than half of the box, when the plan says so

@@ -3,10 +3,14 @@
 //! it. The box over there is locked from before the first byte until all is recorded.
 //!
 //! Small files go through one `tar` over there, whose archive is written here, large ones by `sftp`, which
-//! continues what is there. Neither is given a name of the space: both know only hashes.
+//! continues what is there. Neither is given a name of the space: both know only hashes. Of a large file that
+//! changed, `rsync` sends what differs from the version over there ([`delta`]).
+
+mod delta;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
@@ -66,7 +70,9 @@ impl Push<'_> {
         spool.rewind()?;
         self.send_small(&spool, &mut progress, report)?;
         spool.rewind()?;
-        self.send_large(&spool, &mut progress, report)?;
+        let deltas = self.send_deltas(&spool)?;
+        spool.rewind()?;
+        self.send_large(&spool, deltas, &mut progress, report)?;
         let mut there = session.stdin.take().context("no pipe to ssh")?;
         spool.rewind()?;
         let mut plan = spool.try_clone()?;
@@ -187,45 +193,54 @@ impl Push<'_> {
         None
     }
 
-    /// Sends large files, or what is missing of them over there.
-    fn send_large(&self, spool: &File, progress: &mut Progress, report: &mut dyn Report) -> Result<()> {
+    /// Sends large files, or what is missing of them over there; not those of which `deltas` were sent.
+    fn send_large(&self, spool: &File, deltas: bool, progress: &mut Progress, report: &mut dyn Report) -> Result<()> {
         for content in self.contents(spool) {
             let content = content?;
             if self.is_small(&content) {
                 continue;
             }
-            let stat = self.root.open_file(&content.path).and_then(stat_of);
-            if stat.is_ok_and(|stat| stat.size == content.action.size) {
-                self.put(&content)?;
-            } else {
-                report.notice(&format!("{}: changed since its last commit", content.path));
+            match self.open(&content) {
+                None => report.notice(&format!("{}: changed since its last commit", content.path)),
+                Some(_) if deltas && delta::is_one(&content) => {}
+                Some(file) => self.put(&content, &file)?,
             }
             progress.tell(content.action.size, report);
         }
         Ok(())
     }
 
+    /// A file that has the size that the plan says.
+    fn open(&self, content: &Content) -> Option<File> {
+        let file = self.root.open_file(&content.path).ok()?;
+        stat_of(&file).is_ok_and(|stat| stat.size == content.action.size).then_some(file)
+    }
+
     /// Sends one file: what is there is continued, and where nothing is sftp says so.
-    fn put(&self, content: &Content) -> Result<()> {
-        let output = self.sftp("put -a ", content)?;
+    fn put(&self, content: &Content, file: &File) -> Result<()> {
+        let output = self.sftp("put -a ", content, file)?;
         let begun = !String::from_utf8_lossy(&output.stderr).contains("stat remote: No such file");
-        let output = if begun { output } else { self.sftp("put ", content)? };
+        let output = if begun { output } else { self.sftp("put ", content, file)? };
         // what is whole over there, or longer, is looked at there
         let whole = String::from_utf8_lossy(&output.stderr).contains("destination file same size or larger");
         ensure!(output.status.success() || whole, "{}: {}", self.remote.host, words_of(&output));
         Ok(())
     }
 
-    fn sftp(&self, put: &str, content: &Content) -> Result<Output> {
+    fn sftp(&self, put: &str, content: &Content, file: &File) -> Result<Output> {
         let here = crate::path::on_disk(self.root.path(), &content.path);
-        let there = format!("{}/{STAGING}/{}", self.remote.path.trim_end_matches('/'), content.sha1);
-        let mut line = put.as_bytes().to_vec();
-        for (name, blank) in [(here.as_os_str().as_bytes(), " "), (there.as_bytes(), "\n")] {
-            line.extend(escaped(name).with_context(|| format!("{}: a name that sftp cannot be told", content.path))?);
-            line.extend_from_slice(blank.as_bytes());
-        }
+        // a name that no line can say is that of a descriptor of this process
+        let here = escaped(here.as_os_str().as_bytes())
+            .unwrap_or_else(|| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into_bytes());
+        let there = self.staged(&content.sha1.to_string());
+        let there = escaped(there.as_bytes()).with_context(|| format!("{there}: a name that sftp cannot be told"))?;
         let mut list = tempfile::tempfile()?;
-        list.write_all(&line)?;
+        list.write_all(&[put.as_bytes(), &here, b" ", &there, b"\n"].concat())?;
+        self.run_sftp(list)
+    }
+
+    /// Runs sftp with the lines of `list`.
+    fn run_sftp(&self, mut list: File) -> Result<Output> {
         list.rewind()?;
         let mut sftp = Command::new("sftp");
         sftp.args(["-q", "-D", &self.ssh.sftp_server(self.remote)?, "-b", "-"]).env("LC_ALL", "C").stdin(list);
@@ -234,6 +249,11 @@ impl Push<'_> {
         }
         self.ssh.tell(&sftp);
         program::run(sftp, self.ssh.limit(), Sign::Bytes, || true).with_context(|| format!("{}: sftp", self.remote.host))
+    }
+
+    /// Where `name` is in the staging folder over there.
+    fn staged(&self, name: &str) -> String {
+        format!("{}/{STAGING}/{name}", self.remote.path.trim_end_matches('/'))
     }
 }
 
@@ -258,7 +278,7 @@ struct Tar {
 
 impl Tar {
     fn start(push: &Push<'_>) -> Result<Self> {
-        let folder = format!("{}/{STAGING}", push.remote.path.trim_end_matches('/'));
+        let folder = push.staged("");
         let mut tar = push.ssh.command(push.remote, &["tar", "-C", &folder, "-x", "-f", "-"])?;
         let mut child =
             tar.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run ssh")?;

@@ -1,4 +1,4 @@
-//! The wire between ssh and sshd: it counts what comes, and can be cut or fall silent after some bytes.
+//! The wire between ssh and sshd: it counts what comes and goes, and can be cut or fall silent after some bytes.
 //!
 //! It is no filter in a pipe: rsync makes its pipes non-blocking, and tee and dd then lose what they read.
 #![allow(dead_code, reason = "each test file uses its part")]
@@ -26,6 +26,7 @@ struct Shared {
     limit: AtomicU64,
     silent: AtomicBool,
     came: AtomicU64,
+    went: AtomicU64,
     reached: AtomicBool,
     /// Connections that were made, and that are open.
     made: AtomicU64,
@@ -40,6 +41,7 @@ impl Wire {
             limit: AtomicU64::new(u64::MAX),
             silent: AtomicBool::new(false),
             came: AtomicU64::new(0),
+            went: AtomicU64::new(0),
             reached: AtomicBool::new(false),
             made: AtomicU64::new(0),
             open: AtomicU64::new(0),
@@ -48,11 +50,9 @@ impl Wire {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
-                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(Shutdown::Write);
-                });
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let shared = Arc::clone(&all);
+                std::thread::spawn(move || shared.send(from, to));
                 let shared = Arc::clone(&all);
                 shared.made.fetch_add(1, Ordering::SeqCst);
                 shared.open.fetch_add(1, Ordering::SeqCst);
@@ -67,12 +67,18 @@ impl Wire {
         self.shared.limit.store(bytes, Ordering::SeqCst);
         self.shared.silent.store(then == Then::Silence, Ordering::SeqCst);
         self.shared.came.store(0, Ordering::SeqCst);
+        self.shared.went.store(0, Ordering::SeqCst);
         self.shared.reached.store(false, Ordering::SeqCst);
     }
 
     /// Bytes that came since the limit was set.
     pub fn came(&self) -> u64 {
         self.shared.came.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that went to the server since the limit was set.
+    pub fn went(&self) -> u64 {
+        self.shared.went.load(Ordering::SeqCst)
     }
 
     /// How many connections were made since the beginning.
@@ -95,6 +101,17 @@ impl Wire {
 }
 
 impl Shared {
+    fn send(&self, mut client: TcpStream, mut server: TcpStream) {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = client.read(&mut buffer) {
+            self.went.fetch_add(read as u64, Ordering::SeqCst);
+            if server.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Write);
+    }
+
     fn carry(&self, mut server: TcpStream, mut client: TcpStream) {
         let mut buffer = [0; 4096];
         let mut carried = 0;

@@ -29,7 +29,7 @@ use crate::record::Sha1;
 use crate::ssh::words_of;
 
 /// Longest line of an sftp batch, in bytes; sftp's own buffer has 2048.
-const LINE: usize = 2000;
+pub(crate) const LINE: usize = 2000;
 /// How often it is looked whether too much comes.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -393,39 +393,47 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// `rsync` that brings the files named on its stdin, NUL after each, into the folder `into`. It is
-/// never told to remove, to follow a symlink, or to take more than was asked for. `--inplace` so that
-/// even a kill leaves what came so far; nobody else looks into that folder. A changed file is compared
-/// with the version of it that the box at `root` has, whatever the times of both say.
+/// `rsync` that brings the files of `wants` into the folder `into`; nobody else looks into that folder. A
+/// changed file is compared with the version of it that the box at `root` has.
 fn rsync(from: &Elsewhere, into: &Path, wants: &[Want], root: &Path, limit: Option<u64>) -> Result<Command> {
-    let mut rsync = Command::new("rsync");
-    let folder = from.remote.path.trim_end_matches('/');
+    let changed = wants.first().is_some_and(|want| want.kind == movers::Kind::Changed);
     let largest = wants.iter().map(|want| want.action.size).max().unwrap_or(0);
-    rsync
-        .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace"])
-        // what has grown beyond all of them is not even begun
-        .arg(format!("--max-size={}", largest.max(1)));
-    if wants.first().is_some_and(|want| want.kind == movers::Kind::Changed) {
-        let mut basis = std::ffi::OsString::from("--copy-dest=");
-        basis.push(root);
-        rsync.args(["--ignore-times", "--no-whole-file"]).arg(basis);
-    }
-    if let Some(limit) = limit {
-        rsync.arg(format!("--bwlimit={limit}"));
-    }
-    if let Some(silence) = from.ssh.limit() {
-        // in whole seconds, of which 0 would be none
-        rsync.arg(format!("--timeout={}", silence.as_secs_f64().ceil().max(1.0)));
-    }
+    let mut rsync = rsync_of_names(largest, changed.then_some(root), limit, from.ssh.limit());
+    let folder = from.remote.path.trim_end_matches('/');
     rsync.arg("-e").arg(from.ssh.rsh(&from.remote)?).arg("--").arg(format!("{}:{folder}/", from.remote.bracketed())).arg(into);
     from.ssh.tell(&rsync);
     Ok(rsync)
 }
 
+/// `rsync` that moves the files named on its stdin, NUL after each, of which none has more than `largest` bytes.
+/// It is never told to remove, to follow a symlink, or to take more than was asked for. `--inplace` so that even
+/// a kill leaves what came so far. With a `basis`, each file is compared with that of the same name there,
+/// whatever the times of both say.
+pub(crate) fn rsync_of_names(largest: u64, basis: Option<&Path>, limit: Option<u64>, silence: Option<Duration>) -> Command {
+    let mut rsync = Command::new("rsync");
+    rsync
+        .args(["--files-from=-", "--from0", "--protect-args", "--no-implied-dirs", "--inplace"])
+        // what has grown beyond all of them is not even begun
+        .arg(format!("--max-size={}", largest.max(1)));
+    if let Some(basis) = basis {
+        let mut option = std::ffi::OsString::from("--copy-dest=");
+        option.push(basis);
+        rsync.args(["--ignore-times", "--no-whole-file"]).arg(option);
+    }
+    if let Some(limit) = limit {
+        rsync.arg(format!("--bwlimit={limit}"));
+    }
+    if let Some(silence) = silence {
+        // in whole seconds, of which 0 would be none
+        rsync.arg(format!("--timeout={}", silence.as_secs_f64().ceil().max(1.0)));
+    }
+    rsync
+}
+
 /// Whether rsync can be asked for a file of this name. Since 3.2.5 it looks through the names that come
 /// with the pattern matcher of its filters, and takes a `*`, `?` or `[` after a backslash for the bare
 /// character: what was asked for is then "unrequested" (exclude.c, `add_implied_include`).
-fn is_for_rsync(name: &[u8]) -> bool {
+pub(crate) fn is_for_rsync(name: &[u8]) -> bool {
     !(name.contains(&b'\\') && name.iter().any(|byte| b"*?[".contains(byte)))
 }
 
