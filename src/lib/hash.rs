@@ -1,6 +1,7 @@
 //! What a file's content is: its sha1, and with the same read its media type. The file is looked at
 //! before and after, so that the hash and the facts beside it are of one moment (design section 10.8).
 
+mod magic;
 pub mod stream;
 
 use std::cell::RefCell;
@@ -80,9 +81,10 @@ pub fn hash_file(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
     for _ in 0..TRIES {
         let begun = SystemTime::now();
         let (mut file, before) = root.open_seen(path)?;
-        let (sha1, first) = read_all(&mut file, before.size)?;
+        let named = mime_of_name(path.name());
+        let (sha1, first) = read_all(&mut file, before.size, if named.is_none() { MAGIC } else { 0 })?;
         if stat_of(&file)?.unchanged(&before) {
-            let mime = Some(mime_of(path.name(), &first));
+            let mime = Some(named.unwrap_or_else(|| mime_of_content(&first)).to_owned());
             return Ok(Hashed { sha1, mime, stat: before, racy: is_racy(&before, begun, root) });
         }
     }
@@ -114,14 +116,14 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BLOCK]);
 }
 
-/// The hash of what is left of a file, and its first bytes.
-fn read_all(file: &mut File, size: u64) -> io::Result<(Sha1, Vec<u8>)> {
-    BUFFER.with_borrow_mut(|buffer| read_into(buffer, file, size))
+/// The hash of what is left of a file, and its first bytes, `magic` of them at most.
+fn read_all(file: &mut File, size: u64, magic: usize) -> io::Result<(Sha1, Vec<u8>)> {
+    BUFFER.with_borrow_mut(|buffer| read_into(buffer, file, size, magic))
 }
 
 /// A file of `size` bytes is not asked whether it ends after them: when it does not, it has changed,
 /// which the look afterwards tells. A size of 0 may be that of a file that the kernel makes up.
-fn read_into(buffer: &mut [u8], file: &mut File, size: u64) -> io::Result<(Sha1, Vec<u8>)> {
+fn read_into(buffer: &mut [u8], file: &mut File, size: u64, magic: usize) -> io::Result<(Sha1, Vec<u8>)> {
     let mut first = Vec::new();
     let mut hasher = Hasher::default();
     let mut total = 0;
@@ -131,8 +133,8 @@ fn read_into(buffer: &mut [u8], file: &mut File, size: u64) -> io::Result<(Sha1,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
         };
-        if first.len() < MAGIC {
-            first.extend_from_slice(&buffer[..read.min(MAGIC - first.len())]);
+        if first.len() < magic {
+            first.extend_from_slice(&buffer[..read.min(magic - first.len())]);
         }
         hasher.update(&buffer[..read]);
         total += read as u64;
@@ -157,13 +159,13 @@ fn racy(stat: &Stat, begun: SystemTime, tick: Duration, stable_ctime: bool) -> b
     changed >= (i64::try_from(safe.as_secs()).unwrap_or(i64::MAX), safe.subsec_nanos())
 }
 
-/// The media type of a file by its name, and where that says nothing by its first bytes.
-#[must_use]
-pub fn mime_of(name: &[u8], first: &[u8]) -> String {
-    if let Some(mime) = mime_guess::from_path(Path::new(OsStr::from_bytes(name))).first_raw() {
-        return mime.to_owned();
-    }
-    if first.is_empty() { "inode/x-empty" } else { tree_magic_mini::from_u8(first) }.to_owned()
+/// The media type that the name of a file says; where it says none, [`mime_of_content`] tells.
+fn mime_of_name(name: &[u8]) -> Option<&'static str> {
+    mime_guess::from_path(Path::new(OsStr::from_bytes(name))).first_raw()
+}
+
+fn mime_of_content(first: &[u8]) -> &'static str {
+    if first.is_empty() { "inode/x-empty" } else { magic::media_type(first) }
 }
 
 #[cfg(test)]
@@ -189,9 +191,19 @@ mod tests {
 
     #[test]
     fn a_name_decides_before_bytes() {
-        assert_eq!(mime_of(b"x.png", b"%PDF-1.4"), "image/png");
-        assert_eq!(mime_of(b"x", b"\x89PNG\r\n\x1a\n"), "image/png");
-        assert_eq!(mime_of(b"x", b""), "inode/x-empty");
+        let dir = tempfile::tempdir().unwrap();
+        let root = BoxRoot::open(dir.path()).unwrap();
+        for (name, content, mime) in [
+            ("x.png", &b"%PDF-1.4"[..], "image/png"),
+            ("png", b"\x89PNG\r\n\x1a\n", "image/png"),
+            ("text", b"a", "text/plain"),
+            ("bytes", b"\0", "application/octet-stream"),
+            ("nothing", b"", "inode/x-empty"),
+        ] {
+            std::fs::write(dir.path().join(name), content).unwrap();
+            let path = SpacePath::from_relative(name.as_bytes()).unwrap();
+            assert_eq!(hash_path(&root, &path).unwrap().mime.as_deref(), Some(mime), "{name}");
+        }
     }
 
     #[test]
