@@ -84,7 +84,7 @@ pub fn settle<R: BufRead, W: Write>(
         }
         let recorded = record.change.is_some() && !matches!(record.status.as_deref(), Some("C" | "p"));
         if recorded || !changed {
-            writer.put(&record)?;
+            writer.put_line(|line| record.write(line))?;
         }
     }
     Ok(Exit::of_failures(writer.end(Map::new())?))
@@ -155,7 +155,7 @@ fn read<R: BufRead, W: Write>(
             None => return Ok(()),
             Some(Line::Error(error)) => writer.put_error(&error)?,
             Some(Line::Record { kind, json }) if kind == "scan" => {
-                let record: FileRecord = serde_json::from_slice(json).with_context(|| format!("line {number}"))?;
+                let record = FileRecord::from_json(json).with_context(|| format!("line {number}"))?;
                 record.check().with_context(|| format!("line {number}"))?;
                 take(record, writer)?;
             }
@@ -227,7 +227,8 @@ impl Held {
     }
 
     fn put(&mut self, record: &FileRecord) -> Result<()> {
-        let mut line = serde_json::to_vec(record)?;
+        let mut line = Vec::new();
+        record.write(&mut line)?;
         line.push(b'\n');
         self.spool.write_all(&line).context("cannot write the temporary file")?;
         let fingerprint = record.sha1.filter(|_| record.size > 0 && record.ftype != Ftype::Dir).map(fingerprint);
@@ -275,7 +276,7 @@ impl Spooled {
         let mut line = Vec::new();
         let at = self.at;
         self.at += self.reader.read_until(b'\n', &mut line)? as u64;
-        if line.is_empty() { Ok(None) } else { Ok(Some((at, serde_json::from_slice(&line)?))) }
+        if line.is_empty() { Ok(None) } else { Ok(Some((at, FileRecord::from_json(line.strip_suffix(b"\n").unwrap_or(&line))?))) }
     }
 
     /// The record at an offset; reading goes on where it was.

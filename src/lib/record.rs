@@ -5,6 +5,7 @@
 mod action;
 mod check;
 mod file;
+mod plain;
 mod wire;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 pub use self::action::{Action, ActionTag, Source, Verb};
 pub use self::file::{Change, FileRecord, ScanTag, Was};
+pub(crate) use self::plain::Object;
 use self::wire::Wire;
 use crate::path::SpacePath;
 use crate::stamp::Stamp;
@@ -465,9 +467,25 @@ impl Document {
     /// # Errors
     /// As [`Document::from_json`].
     pub fn of_kind(kind: &str, json: &[u8]) -> Result<Self> {
+        if kind == "entry"
+            && let Some(text) = plain::entry(json)
+        {
+            return wire::checked(text);
+        }
         match kind {
             "entry" | "mark" | "space" | "box" => serde_json::from_slice::<Wire<'_>>(json)?.into_document(),
             _ => Other::from_map(kind, serde_json::from_slice(json)?).map(Document::Other),
+        }
+    }
+
+    /// Appends the document as a line of a stream has it, without a newline.
+    ///
+    /// # Errors
+    /// An unknown field cannot be written.
+    pub fn write(&self, line: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Document::Entry(entry) => entry.write(line),
+            other => Ok(serde_json::to_writer(line, other)?),
         }
     }
 

@@ -217,7 +217,8 @@ impl<W: Write> Telling<'_, W> {
         if self.items.is_multiple_of(PROGRESS_STEP) {
             self.report.progress(self.items, 0, Unit::Files);
         }
-        self.writer.put(&item.into_record(self.modes))
+        let record = item.into_record(self.modes);
+        self.writer.put_line(|line| record.write(line))
     }
 }
 

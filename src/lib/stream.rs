@@ -208,8 +208,16 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn put<T: Serialize>(&mut self, record: &T) -> Result<()> {
+        self.put_line(|line| Ok(serde_json::to_writer(line, record)?))
+    }
+
+    /// Writes one record, which `write` appends to the line.
+    ///
+    /// # Errors
+    /// The output cannot be written, or the record.
+    pub fn put_line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.buffer.clear();
-        serde_json::to_writer(&mut self.buffer, record)?;
+        write(&mut self.buffer)?;
         self.buffer.push(b'\n');
         self.output.write_all(&self.buffer)?;
         self.count += 1;

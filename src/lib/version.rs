@@ -39,6 +39,11 @@ impl Version {
         Self { counts: vec![(actor, count)] }
     }
 
+    /// Each actor's edits, sorted by actor.
+    pub fn counts(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.counts.iter().copied()
+    }
+
     /// Whether no edit is counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -96,7 +96,7 @@ fn next_item<R: BufRead>(input: &mut Reader<R>, gone: Option<&HashSet<u64>>) -> 
         None => None,
         Some(Line::Error(error)) => Some(Item::Error(error)),
         Some(Line::Record { kind, json }) if kind == "scan" => {
-            let mut record: FileRecord = serde_json::from_slice(json).context("not a scan record")?;
+            let mut record = FileRecord::from_json(json).context("not a scan record")?;
             record.check().with_context(|| format!("{}", record.path))?;
             if gone.is_some() && certainly_modified(&record) {
                 record.change = Some(Change::Modified);
@@ -198,10 +198,10 @@ fn put<W: Write>(output: &mut Writer<W>, item: Item, result: Option<io::Result<H
     match (item, result) {
         (Item::Raw(json), _) => output.put_raw(&json),
         (Item::Error(error), _) => output.put_error(&error),
-        (Item::File(record), None) | (Item::Judged(record), _) => output.put(&record),
+        (Item::File(record), None) | (Item::Judged(record), _) => output.put_line(|line| record.write(line)),
         (Item::File(mut record), Some(Ok(hashed))) => {
             complete(&mut record, hashed);
-            output.put(&record)
+            output.put_line(|line| record.write(line))
         }
         (Item::File(record), Some(Err(cause))) => {
             let (path, error) = (record.path.spelled(), cause.to_string());

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::wire::check_attrs;
-use super::{Attrs, Extra, Ftype, Local, Mode, Sha1};
+use super::{Attrs, Extra, Ftype, Local, Mode, Sha1, plain};
 use crate::path::SpacePath;
 
 /// What a scan saw at a path, and what the stages after it add. A record of the type `scan`.
@@ -142,12 +142,20 @@ impl FileRecord {
         }
     }
 
+    /// Reads a record of a scan.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        plain::file(json).map_or_else(|| Ok(serde_json::from_slice(json)?), Ok)
+    }
+
     /// Refuses what no scan can have seen.
     ///
     /// # Errors
     /// Names the field.
     pub fn check(&self) -> Result<()> {
         ensure!(!self.path.is_root(), "a record is not for /");
-        check_attrs(&self.attrs())
+        check_attrs(&Attrs { mime: None, ..self.attrs() })
     }
 }

@@ -6,6 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::plain::EntryText;
 use super::{
     Attrs, Document, Entry, Extra, FORMAT, Fields, Ftype, Local, Mark, Mode, SIZE_MAX, Sha1, Want, check_box_name, mark_id,
 };
@@ -169,6 +170,28 @@ impl Wire<'_> {
         check_box_name(&id)?;
         Ok(Document::Box(id, fields))
     }
+}
+
+/// An entry that was read as ltr writes it.
+pub(super) fn checked(text: EntryText<'_>) -> Result<Document> {
+    let rest = text.id.strip_prefix(text.box_name).and_then(|rest| rest.strip_prefix(':'));
+    // a path has one spelling
+    ensure!(rest == Some(text.path_text), "_id is not box:path");
+    let entry = Entry {
+        box_name: text.box_name.to_owned(),
+        path: text.path,
+        attrs: text.attrs,
+        present: text.present,
+        purged: false,
+        moved: None,
+        commit: text.commit,
+        version: text.version,
+        stamp: text.stamp,
+        local: text.local,
+        extra: Extra::new(),
+    };
+    entry.check()?;
+    Ok(Document::Entry(entry))
 }
 
 pub(super) fn check_count(count: u64) -> Result<()> {

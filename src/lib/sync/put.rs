@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::line::{Ready, Record, Verified, read, told};
+use super::line::{Ready, Record, Verified, read, tell};
 use super::sink::{BATCH, Sink, Tally, uuid};
 use crate::exit::Exit;
 use crate::index::changes::Checkpoint;
@@ -247,7 +247,7 @@ impl<'a, W: Write> Put<'a, W> {
             match pending {
                 Pending::Document => {
                     let Some((document, outcome)) = outcomes.next() else { continue };
-                    self.write(|writer| writer.put(&told(document, outcome.word())))?;
+                    self.write(|writer| writer.put_line(|line| tell(document, outcome.word(), line)))?;
                 }
                 Pending::Raw(json) => self.write(|writer| writer.put_raw(&json))?,
                 Pending::Error(record) => self.write(|writer| writer.put_error(&record))?,
