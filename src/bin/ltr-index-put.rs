@@ -49,7 +49,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     match cli::space(args.space.as_deref())? {
         Space::File(path) => {
             let mut index = Sqlite::open(&path, if args.dryrun { Access::Read } else { Access::Write })?;
-            put_stream(&mut index, cli::stdin(), cli::stdout(), &options, report)
+            put_stream(&mut index, cli::stdin_ahead()?, cli::stdout(), &options, report)
         }
         Space::Ssh(remote) => put_remote(&cli::ssh()?, &remote, &options, std::io::stdin(), cli::stdout(), report),
         Space::Http(database) => {

@@ -3,12 +3,16 @@
 //! A [`Reader`] fails when the trailer is missing or counts something else than was read; whoever
 //! draws conclusions from *absence* waits for its `Ok(None)`.
 
+mod ahead;
+
 use std::borrow::Cow;
 use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use self::ahead::ahead;
 
 /// Longest line that is accepted, in bytes. A path is at most 4 KiB (24 KiB when every byte is
 /// escaped twice), so this leaves room for whatever a newer ltr adds.

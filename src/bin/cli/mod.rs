@@ -4,7 +4,8 @@
 #![allow(clippy::print_stderr, reason = "this is where messages are printed")]
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +223,6 @@ pub fn places() -> Places {
 /// Asks on the terminal, which shows nothing of the answer.
 fn ask(question: &str) -> Option<Secret> {
     use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    use std::io::{BufRead, Write};
     let mut terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
     let modes = tcgetattr(&terminal).ok()?;
     let mut silent = modes.clone();
@@ -240,6 +240,12 @@ fn ask(question: &str) -> Option<Secret> {
 /// Standard input, buffered.
 pub fn stdin() -> BufReader<StdinLock<'static>> {
     BufReader::with_capacity(1 << 16, io::stdin().lock())
+}
+
+/// Standard input, read ahead by a thread of its own.
+pub fn stdin_ahead() -> io::Result<Box<dyn BufRead>> {
+    let stdin = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    litter::stream::ahead(stdin()?, stdin)
 }
 
 /// Standard output for JSON, buffered; on a terminal no byte in it does harm.
