@@ -15,7 +15,7 @@ pub use self::stream::{Entries, compare_stream, compare_walk};
 use crate::boxfs::BoxRoot;
 use crate::fsinfo::FsTraits;
 use crate::hash::sha1_of;
-use crate::index::groups::{Group, Groups, Row};
+use crate::index::groups::{Group, Groups, Looks, Row};
 use crate::index::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::SpacePath;
 use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Was};
@@ -101,6 +101,7 @@ impl<'a> Comparer<'a> {
     /// The index cannot be read, or the differences cannot be passed on.
     pub fn found(&mut self, found: Found) -> Result<()> {
         match found {
+            Found::Item(item) if self.passes(&item)? => Ok(()),
             Found::Item(item) => {
                 self.catch_up(&item.path)?;
                 let group = self.take_at(&item.path)?;
@@ -125,6 +126,21 @@ impl<'a> Comparer<'a> {
             self.not_seen(&group)?;
         }
         Ok(())
+    }
+
+    /// Whether `item` is as it was, here and in all boxes that have it, so that there is nothing to tell: then the
+    /// index's rows need not be made out.
+    fn passes(&mut self, item: &Item) -> Result<bool> {
+        let (Some(groups), None) = (&mut self.groups, &self.coming) else { return Ok(false) };
+        if self.compare.all {
+            return Ok(false);
+        }
+        let Some(own) = groups.alike_at(&item.path, self.me)? else { return Ok(false) };
+        if change(item, Some(*own), &self.compare.fs).is_some() || self.wants.at(&item.path, item.ftype)?.skipped().is_some() {
+            return Ok(false);
+        }
+        groups.pass();
+        Ok(true)
     }
 
     /// Deals with everything that the index has before `path`.
@@ -171,7 +187,8 @@ impl<'a> Comparer<'a> {
         let rows = group.map_or(&[][..], |g| g.rows.as_slice());
         let own = rows.iter().find(|r| r.box_id == self.me);
         let intent = self.wants.at(&item.path, item.ftype)?;
-        let change = change(item, own, &self.compare.fs);
+        let held = own.filter(|r| r.present).map(Row::looks);
+        let change = change(item, held, &self.compare.fs);
         let decision = decide(rows, self.me, &intent, |id| self.boxes.counts(id));
         let purged_content = if change == Some(Change::New) { self.purged_content(item, rows)? } else { None };
         let letter = letters::on_disk(change, &decision);
@@ -310,9 +327,9 @@ impl<'a> Comparer<'a> {
     }
 }
 
-/// How a file on disk differs from its box's entry.
-fn change(item: &Item, own: Option<&Row>, fs: &FsTraits) -> Option<Change> {
-    let Some(own) = own.filter(|r| r.present) else { return Some(Change::New) };
+/// How a file on disk differs from what its box's entry holds, if it does.
+fn change(item: &Item, own: Option<Looks>, fs: &FsTraits) -> Option<Change> {
+    let Some(own) = own else { return Some(Change::New) };
     if item.ftype != own.ftype || (fs.modes && item.ftype != Ftype::Symlink && item.mode != own.mode) {
         return Some(Change::Modified);
     }
@@ -320,13 +337,13 @@ fn change(item: &Item, own: Option<&Row>, fs: &FsTraits) -> Option<Change> {
         Ftype::Dir => None,
         Ftype::Symlink => (item.target.as_deref().map(sha1_of) != own.sha1).then_some(Change::Modified),
         Ftype::File if item.size != own.size => Some(Change::Modified),
-        Ftype::File => (!vouched(item, own, fs)).then_some(Change::Suspect),
+        Ftype::File => (!vouched(item, &own, fs)).then_some(Change::Suspect),
     }
 }
 
 /// Whether the file's looks prove that it has not changed since it was hashed. Size and mtime can be
 /// forged, or kept by a tool; ctime and inode cannot, where the file system keeps them stable.
-fn vouched(item: &Item, own: &Row, fs: &FsTraits) -> bool {
+fn vouched(item: &Item, own: &Looks, fs: &FsTraits) -> bool {
     let Some(vouch) = own.vouch else { return false };
     let same_mtime = fs.same_mtime((item.mtime, item.mtime_nsec), own.mtime);
     let same_ids = !fs.stable_ids || (item.ino == vouch.ino && (item.ctime, item.ctime_nsec) == vouch.ctime);
@@ -349,3 +366,6 @@ fn attrs_of(row: &Row) -> Attrs {
         target: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,13 +159,19 @@ impl SpacePath {
         PathBuf::from(OsStr::from_bytes(&relative_bytes(&self.key)))
     }
 
+    /// The key of the folder that holds this path, and the last component; both empty for the root.
+    #[must_use]
+    pub fn split(&self) -> (&[u8], &[u8]) {
+        match self.key.iter().rposition(|&b| b == SEPARATOR) {
+            Some(at) => (&self.key[..at], &self.key[at + 1..]),
+            None => (&[], &self.key),
+        }
+    }
+
     /// The last component; empty for the root.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        match self.key.iter().rposition(|&b| b == SEPARATOR) {
-            Some(at) => &self.key[at + 1..],
-            None => &self.key,
-        }
+        self.split().1
     }
 
     /// The folder that holds this path; `None` for the root.

@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 
-use super::sqlite::{BoxId, Boxes, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, ftype_of, mark_of, version_of};
+use super::page::{Page, ROW_COLUMNS, row_of};
+use super::sqlite::{BoxId, Boxes, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, mark_of};
 use super::{Select, Visit};
 use crate::path::{SEPARATOR, SpacePath, key_is_within};
 use crate::record::{Document, Entry, Fields, Ftype, Mark, Mode, Sha1};
@@ -67,6 +68,38 @@ impl Row {
     pub fn content(&self) -> (Ftype, Option<Sha1>) {
         (self.ftype, self.sha1)
     }
+
+    /// What is held against a file on disk.
+    #[must_use]
+    pub fn looks(&self) -> Looks {
+        let Self { ftype, size, mtime, mode, sha1, vouch, .. } = *self;
+        Looks { ftype, size, mtime, mode, sha1, vouch }
+    }
+}
+
+/// Of a row, what is held against a file on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    /// Kind of file.
+    pub ftype: Ftype,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Permission bits.
+    pub mode: Mode,
+    /// Content hash.
+    pub sha1: Option<Sha1>,
+    /// Local facts, of a box of this machine.
+    pub vouch: Option<Vouch>,
+}
+
+impl Looks {
+    /// What is compared: kind and hash.
+    #[must_use]
+    pub fn content(&self) -> (Ftype, Option<Sha1>) {
+        (self.ftype, self.sha1)
+    }
 }
 
 /// All rows of one path, sorted by box number.
@@ -86,8 +119,6 @@ impl Group {
     }
 }
 
-const ROW_COLUMNS: &str = "name, box, ftype, present, purged, size, mtime, mtime_nsec, mode, sha1, commits, version, stamp, ino, ctime, ctime_nsec, racy";
-
 /// Reads groups in path order.
 #[derive(Debug)]
 pub struct Groups<'a> {
@@ -99,6 +130,8 @@ pub struct Groups<'a> {
     folders: VecDeque<(i64, Vec<u8>)>,
     last_folder: Option<Vec<u8>>,
     no_more_folders: bool,
+    /// The memory of a page that is done with: to ask for it anew in each folder took a tenth of a reading.
+    spare: Page,
     /// Finds the names in a folder that are worth reading, see [`Groups::only_scarce`].
     scarce: Option<String>,
 }
@@ -108,7 +141,9 @@ pub struct Groups<'a> {
 struct Frame {
     id: i64,
     path: SpacePath,
-    groups: VecDeque<Group>,
+    page: Page,
+    /// How many paths of the page come before the next folder, whose number is the first of the pair.
+    clear: (i64, usize),
     after: Vec<u8>,
     complete: bool,
 }
@@ -124,6 +159,7 @@ impl Sqlite {
             folders: VecDeque::new(),
             last_folder: None,
             no_more_folders: false,
+            spare: Page::default(),
             scarce: None,
         }
     }
@@ -138,7 +174,7 @@ impl Sqlite {
         let sql = "SELECT id FROM folders WHERE key = ?1";
         let id = self.connection.prepare_cached(sql)?.query_row([folder.key()], |r| r.get(0)).optional()?;
         if let Some(id) = id {
-            groups.stack.push(Frame { id, path: folder.clone(), groups: VecDeque::new(), after: Vec::new(), complete: false });
+            groups.stack.push(Frame::new(id, folder.clone()));
         }
         Ok(groups)
     }
@@ -281,37 +317,65 @@ impl Groups<'_> {
     /// The index cannot be read.
     #[allow(clippy::should_implement_trait, reason = "a fallible stream, as rusqlite's own")]
     pub fn next(&mut self) -> Result<Option<Group>> {
+        while self.come()? {
+            let Some(frame) = self.stack.last_mut() else { break };
+            let group = frame.pop()?;
+            if group.as_ref().is_some_and(|g| g.path.is_within(&self.under)) {
+                return Ok(group);
+            }
+        }
+        Ok(None)
+    }
+
+    /// What `me` has at `path`, when that comes next, and `me` and all other boxes that have something
+    /// there hold the same version of the same. [`Groups::pass`] then leaves it behind.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn alike_at(&mut self, path: &SpacePath, me: BoxId) -> Result<Option<&Looks>> {
+        if !self.come()? {
+            return Ok(None);
+        }
+        let (folder, name) = path.split();
+        let here = self.stack.last().filter(|frame| frame.path.key() == folder);
+        Ok(here.and_then(|frame| frame.page.alike(name, me)))
+    }
+
+    /// Leaves the path behind that comes next.
+    pub fn pass(&mut self) {
+        if let Some(frame) = self.stack.last_mut() {
+            frame.page.pass();
+            frame.clear.1 = frame.clear.1.saturating_sub(1);
+        }
+    }
+
+    /// Opens and reads folders until the innermost one has the next path; false when there is none.
+    fn come(&mut self) -> Result<bool> {
         loop {
             self.look_ahead()?;
-            let coming = self.folders.front().map(|f| f.1.as_slice());
+            let coming = self.folders.front();
             let Some(frame) = self.stack.last_mut() else {
                 if !self.open_folder() {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 continue;
             };
-            if frame.groups.is_empty() && !frame.complete {
+            if frame.page.len() == 0 && !frame.complete {
                 match &self.scarce {
                     Some(sql) => frame.fill_scarce(self.index, sql)?,
                     None => frame.fill(self.index)?,
                 }
             }
-            match (frame.groups.front(), coming) {
-                // a folder's own entry comes before what is in it
-                (Some(group), Some(folder)) if group.path.key() > folder => {
+            // a folder's own entry comes before what is in it
+            if frame.page.len() > 0 && frame.is_before(coming) {
+                return Ok(true);
+            }
+            match coming {
+                Some((_, folder)) if frame.page.len() > 0 || key_is_within(folder, frame.path.key()) => {
                     self.open_folder();
                 }
-                (Some(_), _) => {
-                    let group = frame.groups.pop_front();
-                    if group.as_ref().is_some_and(|g| g.path.is_within(&self.under)) {
-                        return Ok(group);
-                    }
-                }
-                (None, Some(folder)) if key_is_within(folder, frame.path.key()) => {
-                    self.open_folder();
-                }
-                (None, _) => {
-                    self.stack.pop();
+                _ => {
+                    self.spare = self.stack.pop().map(|frame| frame.page).unwrap_or_default();
                 }
             }
         }
@@ -357,14 +421,13 @@ impl Groups<'_> {
         let Ok(path) = SpacePath::from_key(&key) else { return true };
         // of the folder that holds `under` itself, only that one name is wanted
         let above = self.under.parent().is_some_and(|parent| parent == path);
-        let after = Vec::new();
-        let mut frame = Frame { id, path, groups: VecDeque::new(), after, complete: false };
+        let mut frame = Frame { page: std::mem::take(&mut self.spare), ..Frame::new(id, path) };
         if above {
             frame.complete = true;
             if let Ok(group) = self.index.group(&self.under)
                 && !group.rows.is_empty()
             {
-                frame.groups.push_back(group);
+                frame.page.only(&group);
             }
         }
         self.stack.push(frame);
@@ -377,13 +440,31 @@ fn pair(row: &SqlRow<'_>) -> rusqlite::Result<(i64, Vec<u8>)> {
 }
 
 impl Frame {
+    fn new(id: i64, path: SpacePath) -> Self {
+        Self { id, path, page: Page::default(), clear: (0, 0), after: Vec::new(), complete: false }
+    }
+
+    /// Whether the first path of the page comes before the folder `coming`.
+    fn is_before(&mut self, coming: Option<&(i64, Vec<u8>)>) -> bool {
+        let Some((id, folder)) = coming else { return true };
+        if self.clear.0 != *id || self.clear.1 == 0 {
+            self.clear = (*id, self.page.before(self.path.key(), folder));
+        }
+        self.clear.1 > 0
+    }
+
+    fn pop(&mut self) -> Result<Option<Group>> {
+        self.clear.1 = self.clear.1.saturating_sub(1);
+        self.page.pop(&self.path)
+    }
+
     /// Reads the next page. A path's rows are never split over two pages.
     fn fill(&mut self, index: &Sqlite) -> Result<()> {
         let sql = format!("SELECT {ROW_COLUMNS} FROM entries WHERE folder = ?1 AND name > ?2 ORDER BY name, box LIMIT ?3");
         let count = self.read(index, &sql)?;
         self.complete = count < PAGE;
-        if !self.complete && self.groups.len() > 1 {
-            self.groups.pop_back();
+        if !self.complete && self.page.len() > 1 {
+            self.page.drop_last();
         }
         self.remember();
         Ok(())
@@ -392,7 +473,7 @@ impl Frame {
     /// Reads the next page of a query that counts paths, not rows.
     fn fill_scarce(&mut self, index: &Sqlite, sql: &str) -> Result<()> {
         self.read(index, sql)?;
-        self.complete = self.groups.len() < PAGE;
+        self.complete = self.page.len() < PAGE;
         self.remember();
         Ok(())
     }
@@ -401,46 +482,15 @@ impl Frame {
     fn read(&mut self, index: &Sqlite, sql: &str) -> Result<usize> {
         let mut statement = index.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![self.id, self.after, i64::try_from(PAGE)?])?;
-        let mut count = 0;
-        while let Some(sql_row) = rows.next()? {
-            count += 1;
-            let name = sql_row.get_ref(0)?.as_blob()?;
-            let row = row_of(sql_row)?;
-            match self.groups.back_mut() {
-                Some(group) if group.path.name() == name => group.rows.push(row),
-                _ => self.groups.push_back(Group { path: self.path.join(name)?, rows: vec![row] }),
-            }
-        }
-        Ok(count)
+        self.clear = (0, 0);
+        self.page.read(&mut rows)
     }
 
     fn remember(&mut self) {
-        if let Some(last) = self.groups.back() {
-            self.after = last.path.name().to_vec();
+        if let Some(last) = self.page.last_name() {
+            self.after = last.to_vec();
         }
     }
-}
-
-/// Reads a row of [`ROW_COLUMNS`].
-fn row_of(row: &SqlRow<'_>) -> Result<Row> {
-    let vouch = match row.get::<_, Option<i64>>(13)? {
-        Some(ino) => Some(Vouch { ino: ino.cast_unsigned(), ctime: (row.get(14)?, row.get(15)?), racy: row.get(16)? }),
-        None => None,
-    };
-    Ok(Row {
-        box_id: BoxId(row.get(1)?),
-        ftype: ftype_of(row.get(2)?)?,
-        present: row.get(3)?,
-        purged: row.get(4)?,
-        size: row.get::<_, i64>(5)?.unsigned_abs(),
-        mtime: (row.get(6)?, row.get(7)?),
-        mode: Mode::new(row.get(8)?),
-        sha1: row.get::<_, Option<[u8; 20]>>(9)?.map(Sha1),
-        commit: row.get::<_, i64>(10)?.unsigned_abs(),
-        version: version_of(row.get_ref(11)?.as_blob()?)?,
-        stamp: Stamp::from_bytes(row.get(12)?),
-        vouch,
-    })
 }
 
 /// The range of folder keys strictly below `key`: from the first value, up to before the second.

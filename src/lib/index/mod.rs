@@ -9,6 +9,7 @@ pub mod changes;
 pub mod couch;
 pub mod groups;
 pub mod own;
+mod page;
 mod put;
 pub mod refused;
 mod schema;
