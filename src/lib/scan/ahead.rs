@@ -50,7 +50,10 @@ pub(super) struct Task {
 
 enum State {
     Waiting(Arc<OwnedFd>),
-    Running,
+    Running {
+        /// Whether the walk waits for it: to wake nobody takes a system call as well.
+        awaited: bool,
+    },
     Done(Box<Folder>),
     /// Nobody wants it any more, or it is not fit to be used.
     Void,
@@ -68,12 +71,13 @@ impl Task {
     /// It was read; false when nobody wants it any more.
     fn end(&self, read: Option<Folder>) -> bool {
         let mut state = locked(&self.state);
-        let wanted = matches!(*state, State::Running);
-        if wanted {
-            *state = read.map_or(State::Void, |folder| State::Done(Box::new(folder)));
+        let State::Running { awaited } = *state else { return false };
+        *state = read.map_or(State::Void, |folder| State::Done(Box::new(folder)));
+        drop(state);
+        if awaited {
+            self.changed.notify_all();
         }
-        self.changed.notify_all();
-        wanted
+        true
     }
 }
 
@@ -92,6 +96,8 @@ struct Line {
     /// Names that were looked at and are not used yet.
     names: usize,
     threads: usize,
+    /// How many of the threads wait for something to do.
+    idle: usize,
     closed: bool,
 }
 
@@ -121,18 +127,24 @@ impl Ahead {
 
     fn serve<'s>(&'s self, scope: &'s Scope<'s, '_>) {
         while let Some(task) = self.wait() {
-            let Some(parent) = begin(&task) else { continue };
             let begun = Instant::now();
-            let read = read(&parent, &task, self.device);
-            let looks = read.as_ref().map_or(0, |folder| folder.looks.len());
-            locked(&self.line).names += looks;
-            if !task.end(read) {
-                self.used(looks);
-            }
+            let looks = self.work(&task);
             if begun.elapsed() > SLOW * u32::try_from(looks + 2).unwrap_or(u32::MAX) {
                 self.start(scope);
             }
         }
+    }
+
+    /// Reads a folder, where it still has to be, and returns how many names were looked at.
+    fn work(&self, task: &Task) -> usize {
+        let Some(parent) = begin(task) else { return 0 };
+        let read = read(&parent, task, self.device);
+        let looks = read.as_ref().map_or(0, |folder| folder.looks.len());
+        locked(&self.line).names += looks;
+        if !task.end(read) {
+            self.used(looks);
+        }
+        looks
     }
 
     /// The next folder to read; none when there will be none.
@@ -145,7 +157,9 @@ impl Ahead {
             if let Some(task) = line.next() {
                 return Some(task);
             }
+            line.idle += 1;
             line = self.news.wait(line).unwrap_or_else(PoisonError::into_inner);
+            line.idle -= 1;
         }
     }
 
@@ -162,10 +176,15 @@ impl Ahead {
 
     /// Puts subfolders of the innermost folder in line.
     pub(super) fn queue(&self, tasks: impl IntoIterator<Item = Arc<Task>>) {
-        if let Some(level) = locked(&self.line).levels.last_mut() {
+        let mut line = locked(&self.line);
+        if let Some(level) = line.levels.last_mut() {
             level.extend(tasks);
         }
-        self.news.notify_all();
+        let idle = line.idle > 0;
+        drop(line);
+        if idle {
+            self.news.notify_all();
+        }
     }
 
     /// Nothing below the folder of this depth is to be read any more: its descriptor is to be closed.
@@ -176,14 +195,21 @@ impl Ahead {
         tasks.into_iter().for_each(|task| drop(self.finish(&task, false)));
     }
 
-    /// What was read of a subfolder that it is the turn of; none where the walk has to do it.
+    /// What was read of a subfolder that it is the turn of; none where the walk has to do it. While another
+    /// thread is at it, this one reads what comes next: to wait for each other took longer than that.
     pub(super) fn take(&self, task: &Task) -> Option<Folder> {
+        while matches!(*locked(&task.state), State::Running { .. }) {
+            let next = locked(&self.line).next();
+            let Some(next) = next else { break };
+            self.work(&next);
+        }
         self.finish(task, true)
     }
 
     fn finish(&self, task: &Task, wait: bool) -> Option<Folder> {
         let mut state = locked(&task.state);
-        while wait && matches!(*state, State::Running) {
+        while wait && let State::Running { awaited } = &mut *state {
+            *awaited = true;
             state = task.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let State::Done(folder) = std::mem::replace(&mut *state, State::Void) else { return None };
@@ -194,7 +220,7 @@ impl Ahead {
 
     fn used(&self, looks: usize) {
         let mut line = locked(&self.line);
-        let waited = line.names >= NAMES_OF_OUTER;
+        let waited = line.idle > 0 && line.names >= NAMES_OF_OUTER;
         line.names = line.names.saturating_sub(looks);
         drop(line);
         if waited {
@@ -216,7 +242,7 @@ pub(super) fn room(waiting: usize) -> usize {
 
 fn begin(task: &Task) -> Option<Arc<OwnedFd>> {
     let mut state = locked(&task.state);
-    match std::mem::replace(&mut *state, State::Running) {
+    match std::mem::replace(&mut *state, State::Running { awaited: false }) {
         State::Waiting(parent) => Some(parent),
         other => {
             *state = other;
@@ -273,8 +299,10 @@ mod tests {
     fn all_read(tasks: &[Arc<Task>]) {
         for task in tasks {
             let mut state = locked(&task.state);
-            while matches!(*state, State::Waiting(_) | State::Running) {
-                state = task.changed.wait(state).unwrap();
+            while matches!(*state, State::Waiting(_) | State::Running { .. }) {
+                drop(state);
+                std::thread::yield_now();
+                state = locked(&task.state);
             }
         }
     }
