@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
 
 use std::fmt::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub struct Sshd {
     dir: tempfile::TempDir,
     program: PathBuf,
-    port: u16,
+    address: SocketAddr,
     child: std::cell::RefCell<Child>,
 }
 
@@ -28,6 +28,11 @@ impl Sshd {
 
     /// The same with these lines in its configuration.
     pub fn start_with(path: &str, lines: &str) -> Option<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), &[], path, lines)
+    }
+
+    /// The same at another address, run by the command line `enter`.
+    pub fn start_at(address: IpAddr, enter: &[&str], path: &str, lines: &str) -> Option<Self> {
         let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"].map(Path::new).into_iter().find(|p| p.exists())?;
         // sshd, run as root, insists on its folder for privilege separation
         let _ = std::fs::create_dir_all("/run/sshd");
@@ -39,9 +44,10 @@ impl Sshd {
         }
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut started = Self::serve(sshd, dir.path(), port, path, lines);
-            if wait_for(port, &mut started) {
-                return Some(Self { dir, program: sshd.to_path_buf(), port, child: started.into() });
+            let address = SocketAddr::new(address, port);
+            let mut started = Self::serve(sshd, dir.path(), address, enter, path, lines);
+            if wait_for(address, &mut started) {
+                return Some(Self { dir, program: sshd.to_path_buf(), address, child: started.into() });
             }
             // somebody else took the port meanwhile
             let _ = started.kill();
@@ -50,22 +56,24 @@ impl Sshd {
         panic!("sshd does not start: {}", std::fs::read_to_string(dir.path().join("log")).unwrap_or_default());
     }
 
-    fn serve(sshd: &Path, dir: &Path, port: u16, path: &str, lines: &str) -> Child {
+    fn serve(sshd: &Path, dir: &Path, address: SocketAddr, enter: &[&str], path: &str, lines: &str) -> Child {
+        let (host, port) = (address.ip(), address.port());
         let at = |name: &str| dir.join(name).display().to_string();
         let mut conf = String::new();
-        writeln!(conf, "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nPidFile none", at("host")).unwrap();
+        writeln!(conf, "ListenAddress {host}\nPort {port}\nHostKey {}\nPidFile none", at("host")).unwrap();
         writeln!(conf, "AuthorizedKeysFile {}\nStrictModes no\nUsePAM no", at("user.pub")).unwrap();
         writeln!(conf, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no").unwrap();
         writeln!(conf, "MaxStartups 100\nSetEnv \"PATH={path}\"\n{lines}").unwrap();
         std::fs::write(dir.join("sshd.conf"), conf).unwrap();
         let mut config = String::new();
-        writeln!(config, "Host *\n  Port {port}\n  HostName 127.0.0.1\n  IdentityFile {}\n  IdentitiesOnly yes", at("user"))
+        writeln!(config, "Host *\n  Port {port}\n  HostName {host}\n  IdentityFile {}\n  IdentitiesOnly yes", at("user"))
             .unwrap();
         writeln!(config, "  UserKnownHostsFile {}\n  StrictHostKeyChecking accept-new\n  LogLevel ERROR", at("known")).unwrap();
         std::fs::write(dir.join("config"), config).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
-        let mut command = Command::new(sshd);
-        command.args(["-D", "-e", "-f"]).arg(dir.join("sshd.conf"));
+        let mut words = enter.iter().map(std::ffi::OsStr::new).chain([sshd.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["-D", "-e", "-f"]).arg(dir.join("sshd.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
@@ -108,7 +116,7 @@ impl Sshd {
             let mut command = Command::new(&self.program);
             command.args(["-D", "-e", "-f"]).arg(self.dir.path().join("sshd.conf"));
             let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().unwrap()).spawn().unwrap();
-            if wait_for(self.port, &mut child) {
+            if wait_for(self.address, &mut child) {
                 *self.child.borrow_mut() = child;
                 return;
             }
@@ -117,9 +125,14 @@ impl Sshd {
         panic!("sshd does not start again");
     }
 
-    /// The port on 127.0.0.1.
+    /// The port, on 127.0.0.1 unless it was started elsewhere.
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
@@ -135,13 +148,13 @@ fn children(parent: u32) -> Vec<u32> {
     .collect()
 }
 
-fn wait_for(port: u16, child: &mut Child) -> bool {
+fn wait_for(address: SocketAddr, child: &mut Child) -> bool {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(20));
