@@ -1,5 +1,5 @@
 //! Bad days with another machine: login shells that are not sh or that talk, programs of another age, host
-//! keys, passwords, clocks, sources that may not be read or that lie.
+//! keys, clocks, sources that may not be read or that lie.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "common/far.rs"]
@@ -8,10 +8,8 @@ mod far;
 mod sshd;
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use far::{ALL, Far, Kit, each};
 
@@ -146,41 +144,6 @@ fn a_host_key_that_changed_is_told_in_the_words_of_ssh() {
     assert_eq!(far.tree("here"), []);
     fs::remove_file(&known).unwrap();
     far.completes("with the right key");
-}
-
-/// Runs a command line on a terminal of its own, and answers each time `asked` is asked.
-fn on_a_terminal(far: &Far, line: &str, asked: &str, answer: &str) -> (Option<i32>, String) {
-    let script = format!("cd here && exec script -qec '{line}' /dev/null");
-    let mut command = far.shell_command(&script);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut shown, mut answered, mut buffer) = (String::new(), 0, [0; 1024]);
-    while let Ok(read @ 1..) = screen.read(&mut buffer) {
-        shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        if shown.matches(asked).count() > answered {
-            answered += 1;
-            keys.write_all(answer.as_bytes()).unwrap();
-        }
-    }
-    drop(keys);
-    (child.wait().unwrap().code(), shown)
-}
-
-#[test]
-fn what_ssh_asks_is_asked_on_a_terminal_and_nobody_waits_without_one() {
-    let Some(mut far) = Far::new(ALL) else { return };
-    far.commit(&[(b"a", "alpha")]);
-    let key = far.sshd.config().with_file_name("user");
-    let locked = Command::new("ssh-keygen").args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"]).arg(&key).status();
-    assert!(locked.unwrap().success());
-    far.env.push(("SSH_AUTH_SOCK", String::new()));
-    far.ltr("here", &["pull", "there"]).failed(3, "Permission denied");
-    let (code, shown) = on_a_terminal(&far, "ltr pull there", "Enter passphrase for key", "open sesame\n");
-    assert_eq!(code, Some(0), "{shown}");
-    assert_eq!(shown.matches("Enter passphrase for key").count(), 1, "one connection, one question: {shown}");
-    assert_eq!(far.tree("here").len(), 1, "{shown}");
-    let (code, shown) = on_a_terminal(&far, "ltr sync there", "Enter passphrase for key", "wrong\n");
-    assert!(code == Some(3) && shown.contains("Permission denied"), "{code:?} {shown}");
 }
 
 #[test]

@@ -397,7 +397,7 @@ pub fn terminal(data: &[u8]) {
     ];
     for mode in modes {
         let (name, mut output, mut report) = (format!("{mode:?}"), Vec::new(), Collected::default());
-        let style = Style { mode, terminal: true, nul: false, zone: jiff::tz::TimeZone::UTC };
+        let style = Style { mode, terminal: true, shared: false, nul: false, zone: jiff::tz::TimeZone::UTC };
         let shown = show::format(data, &mut output, &style, &mut report);
         let text = String::from_utf8_lossy(&output);
         let bad = text.chars().find(|c| c.is_control() && !"\n\r\t".contains(*c));

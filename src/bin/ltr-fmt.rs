@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         let nul = args.nul;
         let mode = mode(args, terminal)?;
         let zone = if mode.tells_time() { TimeZone::system() } else { TimeZone::UTC };
-        let style = Style { mode, terminal, nul, zone };
+        let style = Style { mode, terminal, shared: terminal && cli::shows_progress(), nul, zone };
         show::format(cli::stdin(), cli::raw_stdout(), &style, report)
     })
 }

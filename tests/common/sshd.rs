@@ -60,10 +60,12 @@ impl Sshd {
         let (host, port) = (address.ip(), address.port());
         let at = |name: &str| dir.join(name).display().to_string();
         let mut conf = String::new();
+        // of what is said twice, sshd takes the first
+        writeln!(conf, "{lines}").unwrap();
         writeln!(conf, "ListenAddress {host}\nPort {port}\nHostKey {}\nPidFile none", at("host")).unwrap();
         writeln!(conf, "AuthorizedKeysFile {}\nStrictModes no\nUsePAM no", at("user.pub")).unwrap();
         writeln!(conf, "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no").unwrap();
-        writeln!(conf, "MaxStartups 100\nSetEnv \"PATH={path}\"\n{lines}").unwrap();
+        writeln!(conf, "MaxStartups 100\nSetEnv \"PATH={path}\"").unwrap();
         std::fs::write(dir.join("sshd.conf"), conf).unwrap();
         let mut config = String::new();
         writeln!(config, "Host *\n  Port {port}\n  HostName {host}\n  IdentityFile {}\n  IdentitiesOnly yes", at("user"))

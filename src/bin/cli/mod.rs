@@ -169,6 +169,12 @@ fn progress_bar(unit: Unit) -> indicatif::ProgressBar {
     bar
 }
 
+/// Whether programs show their progress on stderr, as indicatif decides it.
+pub fn shows_progress() -> bool {
+    let able = std::env::var("TERM").is_ok_and(|term| term != "dumb");
+    able && io::stderr().is_terminal()
+}
+
 /// Where the command asks the index: `space`, or else the box around the current folder. The replica of a
 /// database that is named is first brought up to date.
 pub fn scene(space: Option<&str>, access: Access, report: &mut Stderr) -> anyhow::Result<Scene> {
@@ -266,8 +272,8 @@ pub fn stdout_is_terminal() -> bool {
 }
 
 /// An unnamed temporary file in `TMPDIR`, for what must be whole before it is acted upon.
-pub fn spool() -> io::Result<File> {
-    tempfile::tempfile()
+pub fn spool() -> anyhow::Result<File> {
+    tempfile::tempfile().with_context(|| format!("cannot make a temporary file in {}", std::env::temp_dir().display()))
 }
 
 /// How to reach other machines: `LTR_SSH` may name a program and its options in place of `ssh`,

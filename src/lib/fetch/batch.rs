@@ -140,7 +140,8 @@ impl Run<'_> {
                 Known::Remote(from) => elsewhere.push((number, from)),
                 Known::Local(_) => {
                     if let Some(path) = self.copy_from_box(action, number)? {
-                        self.progress(action.size);
+                        self.files_done += 1;
+                        self.progress(action.size, &source.box_name);
                         self.came.insert(action.path.clone(), (number, None));
                         return Ok(Content::Staged(path));
                     }
@@ -221,9 +222,11 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn progress(&mut self, bytes: u64) {
+    /// Tells that so many bytes came from a box.
+    pub(super) fn progress(&mut self, bytes: u64, from: &str) {
         self.bytes_done = self.bytes_done.saturating_add(bytes);
         self.report.progress(self.bytes_done, self.bytes_total, Unit::Bytes);
+        self.report.aside(&format!("{}/{} files, from {from}", self.files_done, self.files_total));
     }
 
     /// A step as it is told when it was carried out: with `used`, the number of the source that its

@@ -182,11 +182,7 @@ impl Run<'_> {
     fn heed(&mut self, window: &mut Window<'_, '_, '_>, event: Event) {
         let (ticket, result) = match event {
             Event::Say(text) => return self.report.notice(&text),
-            Event::Bytes(bytes, from) => {
-                self.progress(bytes);
-                let (files, all) = (self.files_done, self.files_total);
-                return self.report.aside(&format!("{files}/{all} files, from {}", from.box_name));
-            }
+            Event::Bytes(bytes, from) => return self.progress(bytes, &from.box_name),
             Event::Arrived { ticket, number, via } => (ticket, Ok((number, via))),
             Event::AllArrived { tickets, via } => {
                 for (ticket, number) in tickets {

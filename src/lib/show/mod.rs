@@ -71,6 +71,8 @@ pub struct Style {
     pub mode: Mode,
     /// Whether the text goes to a terminal: names are then quoted, and lines appear at once.
     pub terminal: bool,
+    /// Whether a program beside this one may show its progress on the terminal, on the line where the next one goes.
+    pub shared: bool,
     /// Lines end with NUL, and names are raw even on a terminal. Not for CSV and tables.
     pub nul: bool,
     /// The time zone of times.
@@ -201,12 +203,17 @@ fn look(style: &Style, quoting: Quoting) -> Look<'_> {
 }
 
 fn lines<'a>(output: &'a mut dyn Write, style: &Style) -> Lines<'a> {
-    Lines { output, end: if style.nul { 0 } else { b'\n' }, live: style.terminal }
+    let shared = style.shared && !style.nul && matches!(style.mode, Mode::Letters { .. } | Mode::Steps { .. });
+    Lines { output, begin: if shared { CLEARED } else { b"" }, end: if style.nul { 0 } else { b'\n' }, live: style.terminal }
 }
+
+/// Back to the beginning of the line, of which nothing stays (ECMA-48, EL).
+const CLEARED: &[u8] = b"\r\x1b[K";
 
 /// Output line by line.
 struct Lines<'a> {
     output: &'a mut dyn Write,
+    begin: &'static [u8],
     end: u8,
     /// Whether each line is to be seen at once.
     live: bool,
@@ -214,6 +221,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn put(&mut self, line: &[u8]) -> Result<()> {
+        self.output.write_all(self.begin)?;
         self.output.write_all(line)?;
         self.output.write_all(&[self.end])?;
         if self.live {

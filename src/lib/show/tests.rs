@@ -9,7 +9,7 @@ fn stream(records: &[&str]) -> String {
 }
 
 fn style(mode: Mode) -> Style {
-    Style { mode, terminal: false, nul: false, zone: TimeZone::UTC }
+    Style { mode, terminal: false, shared: false, nul: false, zone: TimeZone::UTC }
 }
 
 fn on_terminal(mode: Mode) -> Style {
@@ -182,6 +182,16 @@ fn steps_are_the_commands_for_them() {
     let hostile = action(r#""action":"fetch","from":[{"box":"m","url":"m:/h\u001b x","path":"/s\\xff"}]"#);
     let shown = "scp sftp://m/h%1B%20x/s%FF /home/me/box/d/a\n";
     assert_eq!(show(&[&hostile], &on_terminal(steps)), shown);
+}
+
+#[test]
+fn the_progress_of_another_program_is_wiped_off_the_line() {
+    let mkdir = action(r#""action":"mkdir","ftype":"dir""#);
+    let shared = |mode: Mode| Style { shared: true, ..on_terminal(mode) };
+    let steps = Mode::Steps { root: "/r".into() };
+    assert_eq!(show(&[&mkdir], &shared(steps.clone())), "\r\x1b[Kmkdir /r/d/a\n");
+    assert_eq!(show(&[&mkdir], &Style { nul: true, ..shared(steps) }), "mkdir /r/d/a\0");
+    assert_eq!(show(&[A], &shared(template("{path}"))), show(&[A], &on_terminal(template("{path}"))));
 }
 
 #[test]
