@@ -42,6 +42,8 @@ fn no_command_changes_anything() {
         vec!["pull"],
         vec!["pull", "a"],
         vec!["pull", "--gone-ok", "../a"],
+        vec!["push", "a"],
+        vec!["push", "--gone-ok", "../a"],
         vec!["sync"],
         vec!["sync", "a"],
         vec!["sync", "-d", "../space", "-D", "../other"],

@@ -32,7 +32,10 @@ fn filled(kit: Kit) -> Option<Far> {
 fn what_the_other_box_wants_is_sent_and_recorded_there() {
     for sftp_only in [false, true] {
         let Some(far) = filled(ALL) else { return };
+        let indexes = || ["i-here/s", "i-there/s"].map(|index| fs::read(far.at(index)).unwrap());
+        let before = indexes();
         let dry = far.ltr("here", &["-n", "push", "there"]).well();
+        assert!(indexes() == before, "a dry run writes no byte");
         let line = format!("scp {} {}/a\n", far.at("here/a").display(), far.url());
         assert!(dry.out.starts_with("ltr: push  there\n") && dry.out.contains(&line), "{}", dry.out);
         assert_eq!(far.tree("there"), []);
@@ -47,6 +50,10 @@ fn what_the_other_box_wants_is_sent_and_recorded_there() {
             assert!(far.ltr(root, &["ls", "-b", "there"]).well().out.contains("large"));
         }
         assert_eq!(far.ltr("here", &["push", &far.url()]).well().out, "ltr: push  there\n");
+        // the next plan for that box does not look everywhere
+        let index = rusqlite::Connection::open(far.at("i-here/s")).unwrap();
+        let settled = "SELECT name FROM settled JOIN boxes ON id = box";
+        assert_eq!(index.query_row(settled, [], |row| row.get::<_, String>(0)).unwrap(), "there");
     }
 }
 
