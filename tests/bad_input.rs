@@ -163,6 +163,17 @@ fn of_a_whole_pipe_only_one_tells() {
 }
 
 #[test]
+fn a_log_on_a_full_disk_stops_nothing() {
+    let s = Shell::with_files();
+    s.sh("a", "ltr-scan nosuch 2>/dev/full").fails(3, "");
+    // one of them is in the way, which is told of
+    s.write("a/x", "x").write("a/y", "y").ltr("a", ["commit"]).ok();
+    s.write("b/x", "mine").sh("b", "ltr pull 2>/dev/full").ok();
+    assert_eq!((s.read("b/x"), s.read("b/y")), ("x".to_owned(), "y".to_owned()));
+    s.sh("b", "ltr pull --bogus 2>/dev/full").fails(2, "");
+}
+
+#[test]
 fn paths_outside_the_box() {
     let s = Shell::with_files();
     s.write("outside/file", "mine").write("boxer", "mine");

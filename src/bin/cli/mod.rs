@@ -1,7 +1,6 @@
 //! What every binary needs around its one call into the library: messages on stderr, the exit status,
 //! and a quiet end when the reader of a pipe has gone.
 #![allow(dead_code, reason = "each binary uses its part")]
-#![allow(clippy::print_stderr, reason = "this is where messages are printed")]
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, StdinLock, Stdout, Write};
@@ -59,7 +58,7 @@ pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyh
             }
             let text = error.render().to_string();
             // what a shell made of `*` may be a name that drives a terminal
-            text.trim_end().lines().for_each(|line| eprintln!("{}", litter::quote::text_for_terminal(line)));
+            text.trim_end().lines().for_each(|line| tell(&litter::quote::text_for_terminal(line)));
             return Exit::Usage.into();
         }
     };
@@ -80,6 +79,12 @@ pub fn run<A: Parser + CommandFactory>(work: impl FnOnce(A, &mut Stderr) -> anyh
             Exit::Nothing.into()
         }
     }
+}
+
+/// Prints a message. Where that is not possible, as with a log on a disk that is full, the work goes on: it
+/// would be worse to end in the middle of it.
+fn tell(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn completions<A: CommandFactory>(program: &str, shell: &str) -> ExitCode {
@@ -118,8 +123,8 @@ impl Stderr {
         let text = litter::quote::text_for_terminal(text);
         let line = format!("{}: {text}", self.program);
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| tell(&line)),
+            None => tell(&line),
         }
     }
 
@@ -283,7 +288,7 @@ pub fn ssh() -> anyhow::Result<Ssh> {
     let program = std::env::var("LTR_SSH").ok().filter(|text| !text.is_empty());
     // ssh asks for passwords on the terminal itself, so stderr is what tells whether there is one
     let ssh = Ssh::new(program.as_deref().unwrap_or("ssh"), !is_interactive())?;
-    let ssh = ssh.patient(silence()?).hearing(|line| eprintln!("{}", litter::quote::text_for_terminal(line)));
+    let ssh = ssh.patient(silence()?).hearing(|line| tell(&litter::quote::text_for_terminal(line)));
     let verbose = std::env::var_os("LTR_VERBOSE").is_some_and(|value| !value.is_empty());
     let ssh = if verbose { verbosely(ssh) } else { ssh };
     Ok(match std::env::var_os(CONNECTIONS).filter(|folder| !folder.is_empty()) {
@@ -307,7 +312,7 @@ pub fn silence() -> anyhow::Result<Option<Duration>> {
 
 /// The same, with each command shown before it is run.
 pub fn verbosely(ssh: Ssh) -> Ssh {
-    ssh.telling(Some(|command| eprintln!("+ {}", litter::quote::text_for_terminal(command))))
+    ssh.telling(Some(|command| tell(&format!("+ {}", litter::quote::text_for_terminal(command)))))
 }
 
 /// As [`ssh`], with connections of this program's own where no process above shares its own.
