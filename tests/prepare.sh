@@ -30,7 +30,9 @@ need node nodejs
 need npm npm
 need curl curl
 need openssl openssl
-need script bsdutils
+need ip iproute2
+need mkfs.ext4 e2fsprogs
+need mkfs.vfat dosfstools
 
 if test -n "$packages"
 then

@@ -129,6 +129,26 @@ fn a_push_to_a_machine_that_hangs_is_given_up() {
 }
 
 #[test]
+fn a_push_of_what_changed_is_given_up_when_its_rsync_hangs() {
+    each(&["hang", "it \"$@\" | { some 500; hang; }"], |script| {
+        let Some(far) = patient(ALL) else { return };
+        filled(&far, "here", false);
+        far.ltr("here", &["push", "there"]).well();
+        let mut large = fs::read(far.at("here/large")).unwrap();
+        large.insert(7, 7);
+        fs::write(far.at("here/large"), &large).unwrap();
+        far.ltr("here", &["commit"]).well();
+        far.wrap("rsync", script);
+        let said = far.ltr("here", &["push", "there"]);
+        assert!(said.code != Some(0) && said.err.contains("rsync: not a byte for 5 s"), "{script}: {:?} {}", said.code, said.err);
+        far.wrap("rsync", "it \"$@\"");
+        far.let_go();
+        far.ltr("here", &["push", "there"]).well();
+        assert!(far.tree("here") == far.tree("there") && !far.at("there/.ltr-tmp").exists(), "{script}");
+    });
+}
+
+#[test]
 fn a_holder_that_hangs_does_not_count_and_one_with_much_to_read_does() {
     let Some(far) = patient(ALL) else { return };
     filled(&far, "there", false);

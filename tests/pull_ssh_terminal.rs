@@ -37,7 +37,11 @@ fn what_ssh_asks_is_asked_on_a_terminal_and_nobody_waits_without_one() {
     let Some(mut far) = Far::new(ALL) else { return };
     far.commit(&[(b"a", "alpha")]);
     let key = far.sshd.config().with_file_name("user");
-    let locked = Command::new("ssh-keygen").args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"]).arg(&key).status();
+    let locked = Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"])
+        .arg(&key)
+        .stdout(Stdio::null())
+        .status();
     assert!(locked.unwrap().success());
     far.env.push(("SSH_AUTH_SOCK", String::new()));
     far.ltr("here", &["pull", "there"]).failed(3, "Permission denied");
@@ -95,6 +99,12 @@ fn a_password_is_asked_for_once_and_nobody_waits_without_a_terminal() {
     far.commit(&[(b"a", "alpha"), (b"d/b", "beta")]);
     let url = format!("{}@far:{}", user.0, far.at("there").display());
     far.ltr("here", &["set", "there.urls", &url]).well();
+    // where the programs are may be a folder of one's own
+    for program in ["ltr-locate", "ltr-lock", "ltr-fetch", "ltr-index-get", "ltr-index-put"] {
+        let (built, reached) =
+            (Path::new(env!("CARGO_BIN_EXE_ltr-fetch")).with_file_name(program), far.dir.path().join("first").join(program));
+        fs::hard_link(&built, &reached).or_else(|_| fs::copy(&built, &reached).map(drop)).unwrap();
+    }
     // another user over there needs the box and its index
     far.shell("chmod 755 ..; chmod a+rx .; chmod -R a+rwX there i-there").well();
     for args in [["pull", "there"], ["sync", "there"], ["push", "there"]] {
