@@ -80,8 +80,9 @@ impl Sqlite {
         match std::fs::metadata(path) {
             Ok(meta) if !meta.is_file() => bail!("{}: not a file, so not an index", named()),
             Ok(meta) if meta.len() == 0 => bail!("{}: empty, so not an index", named()),
-            // SQLite would not say why
-            Ok(_) => drop(std::fs::File::open(path).with_context(named)?),
+            // SQLite would not say why. To open and close the file would let go of the locks of whatever else this
+            // process has open on it (fcntl(2))
+            Ok(_) => rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(std::io::Error::from).with_context(named)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{}: no index here", named()),
             Err(error) => return Err(error).with_context(named),
         }

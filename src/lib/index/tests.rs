@@ -337,3 +337,20 @@ fn an_index_that_was_emptied_is_like_a_new_one() {
     assert_eq!(usize::try_from(tables), Ok(super::schema::TABLES.len()));
     assert!(!index.is_own("x").unwrap() && index.clock().unwrap().last() == Stamp::default());
 }
+
+/// SQLite's locks belong to the process: whoever closes the file lets go of all of them (fcntl(2)).
+#[test]
+fn to_open_an_index_twice_keeps_its_locks() {
+    use std::os::unix::fs::MetadataExt;
+    let (_dir, index) = fresh();
+    let inode = std::fs::metadata(index.path()).unwrap().ino();
+    let (process, file) = (format!(" {} ", std::process::id()), format!(":{inode} "));
+    let locks = || {
+        let all = std::fs::read_to_string("/proc/locks").unwrap();
+        all.lines().filter(|lock| lock.contains(&process) && lock.contains(&file)).count()
+    };
+    let before = locks();
+    assert!(before > 0);
+    let again = Sqlite::open(index.path(), Access::Read).unwrap();
+    assert!(locks() >= before && again.id() == index.id());
+}
