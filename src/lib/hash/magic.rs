@@ -132,7 +132,9 @@ impl FirstRules {
     /// Whether any rule is met by a file that begins with `bytes`.
     fn may_match(&self, bytes: &[u8]) -> bool {
         let fixed = self.fixed.iter().any(|(&at, rules)| rules.met(at, bytes));
-        fixed || (0..bytes.len()).any(|at| self.anywhere.met(at, bytes))
+        let anywhere = &self.anywhere;
+        let may = |at: usize, byte: u8| at < anywhere.ends[usize::from(byte)] && anywhere.met(at, bytes);
+        fixed || bytes.iter().enumerate().any(|(at, &byte)| may(at, byte))
     }
 
     /// Adds a database; `None` where it is not as shared-mime-info(5) has it.
