@@ -268,7 +268,7 @@ impl<W: Write> Planner<'_, W> {
 
     /// Whether something in a folder stays, or comes, when the plan is carried out.
     fn is_occupied(&self, folder: &SpacePath) -> Result<bool> {
-        let mut groups = self.index.groups(folder);
+        let mut groups = self.index.groups(folder).without_local();
         while let Some(group) = groups.next()? {
             if group.path == *folder {
                 continue;

@@ -49,7 +49,7 @@ pub fn diff<W: Write>(scene: &Scene, names: [&str; 2], under: &SpacePath, output
     let id = |name| boxes.by_name(name).map(|b| b.id).with_context(|| no_such_box(name));
     let (first, second) = (id(names[0])?, id(names[1])?);
     let mut writer = Writer::new(output);
-    let mut groups = scene.index.groups(under);
+    let mut groups = scene.index.groups(under).only_of(&[first, second]);
     while let Some(group) = groups.next()? {
         let held = |id| group.of(id).filter(|r| r.present);
         let (a, b) = (held(first), held(second));

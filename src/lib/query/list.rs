@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::index::groups::{Group, Row};
 use crate::index::sqlite::{BoxId, Boxes};
 use crate::path::{SpacePath, escape};
-use crate::record::{Ftype, Mode, Sha1};
+use crate::record::{Ftype, Mode, Object, Sha1};
 use crate::report::Report;
 use crate::resolve::Heads;
 use crate::stream::Writer;
@@ -57,6 +57,27 @@ struct FileLine<'a> {
     copies: usize,
     boxes: &'a [&'a str],
     flags: &'static str,
+}
+
+impl FileLine<'_> {
+    /// Appends what serde_json would write: there are as many as there are files.
+    fn write(&self, line: &mut Vec<u8>) -> Result<()> {
+        let mut object = Object(line);
+        object.text(r#"{"type":"#, self.kind)?.text(r#","path":"#, self.path)?.text(r#","name":"#, self.name)?;
+        object.text(r#","box":"#, self.box_name)?.ftype(r#","ftype":"#, self.ftype).number(r#","size":"#, self.size);
+        object.signed(r#","mtime":"#, self.mtime).number(r#","mtime_nsec":"#, self.mtime_nsec.into());
+        object.mode(r#","mode":"#, self.mode)?;
+        if let Some(sha1) = self.sha1 {
+            object.sha1(r#","sha1":"#, sha1);
+        }
+        object.optional_text(r#","mime":"#, self.mime.as_deref())?.optional_text(r#","target":"#, self.target.as_deref())?;
+        object.number(r#","copies":"#, self.copies as u64).raw(r#","boxes":["#);
+        for (at, name) in self.boxes.iter().enumerate() {
+            object.text(if at > 0 { "," } else { "" }, name)?;
+        }
+        object.raw("]").text(r#","flags":"#, self.flags)?.raw("}");
+        Ok(())
+    }
 }
 
 /// Writes a `file` record for each path that `wish` asks for.
@@ -114,6 +135,7 @@ impl<W: Write> Lister<'_, W> {
         }
         let deep = self.wish.whole || self.wish.recursive;
         let mut groups = if deep { self.scene.index.groups(start) } else { self.scene.index.groups_in(start)? };
+        groups = groups.without_local();
         if let (true, Some(enough)) = (self.wish.whole, self.wish.copies.and_then(|filter| filter.too_many())) {
             groups = groups.only_scarce(enough, &self.counting);
         }
@@ -127,10 +149,10 @@ impl<W: Write> Lister<'_, W> {
     }
 
     fn found(&mut self, group: &Group) -> Result<()> {
-        let heads = Heads::of(&group.rows, |id| self.counting.contains(&id));
+        let heads = || Heads::of(&group.rows, |id| self.counting.contains(&id));
         let row = match self.of {
             Some(id) => group.of(id).filter(|r| r.present),
-            None => heads.winner().filter(|r| !r.purged),
+            None => heads().winner().filter(|r| !r.purged),
         };
         let Some(row) = row else { return Ok(()) };
         let mut holders = at_path(&group.rows, row, &self.counting);
@@ -146,7 +168,9 @@ impl<W: Write> Lister<'_, W> {
             }
         }
         let present = self.here.and_then(|id| group.of(id)).is_some_and(|r| r.present);
-        self.put(&group.path, row, &holders, flags(present, heads.conflict()))
+        // nearly everywhere there is one content, which is in no conflict
+        let conflict = group.rows.iter().any(|other| other.content() != row.content()) && heads().conflict();
+        self.put(&group.path, row, &holders, flags(present, conflict))
     }
 
     fn put(&mut self, path: &SpacePath, row: &Row, holders: &[BoxId], flags: &'static str) -> Result<()> {
@@ -154,7 +178,7 @@ impl<W: Write> Lister<'_, W> {
         let full = if self.wish.long { self.scene.index.entry(box_name, path)?.map(|e| e.attrs) } else { None };
         let (mime, target) = full.map_or((None, None), |attrs| (attrs.mime, attrs.target));
         let names: Vec<&str> = self.boxes.all.iter().filter(|b| holders.contains(&b.id)).map(|b| b.name.as_str()).collect();
-        self.writer.put(&FileLine {
+        let line = FileLine {
             kind: "file",
             path: &path.spelled(),
             name: &escape(path.name()),
@@ -170,7 +194,8 @@ impl<W: Write> Lister<'_, W> {
             copies: names.len(),
             boxes: &names,
             flags,
-        })
+        };
+        self.writer.put_line(|text| line.write(text))
     }
 }
 
@@ -181,5 +206,36 @@ fn flags(present: bool, conflict: bool) -> &'static str {
         (true, false) => "c",
         (false, true) => "X",
         (true, true) => "cX",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_as_by_serde() {
+        for (sha1, mime, boxes) in [(None, None, &[][..]), (Some(Sha1([9; 20])), Some("text/plain".to_owned()), &["a", "b\"c"])] {
+            let line = FileLine {
+                kind: "file",
+                path: "/a\t",
+                name: "a\t",
+                box_name: "x",
+                ftype: Ftype::File,
+                size: 10,
+                mtime: -5,
+                mtime_nsec: 6,
+                mode: Mode(0o644),
+                sha1,
+                target: mime.clone(),
+                mime,
+                copies: boxes.len(),
+                boxes,
+                flags: "cX",
+            };
+            let mut text = Vec::new();
+            line.write(&mut text).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&line).unwrap());
+        }
     }
 }

@@ -34,7 +34,8 @@ impl Object<'_> {
         Ok(self)
     }
 
-    fn number(&mut self, key: &str, number: u64) -> &mut Self {
+    /// Adds a number.
+    pub(crate) fn number(&mut self, key: &str, number: u64) -> &mut Self {
         self.raw(key);
         let (mut digits, mut at, mut left) = ([0; 20], 20, number);
         loop {
@@ -49,7 +50,8 @@ impl Object<'_> {
         self
     }
 
-    fn signed(&mut self, key: &str, number: i64) -> &mut Self {
+    /// Adds a number.
+    pub(crate) fn signed(&mut self, key: &str, number: i64) -> &mut Self {
         self.raw(key);
         self.number(if number < 0 { "-" } else { "" }, number.unsigned_abs())
     }
@@ -64,7 +66,8 @@ impl Object<'_> {
         self
     }
 
-    fn ftype(&mut self, key: &str, ftype: Ftype) -> &mut Self {
+    /// Adds a kind of file.
+    pub(crate) fn ftype(&mut self, key: &str, ftype: Ftype) -> &mut Self {
         self.raw(key).raw(match ftype {
             Ftype::File => "\"file\"",
             Ftype::Dir => "\"dir\"",
@@ -72,7 +75,8 @@ impl Object<'_> {
         })
     }
 
-    fn mode(&mut self, key: &str, mode: Mode) -> Result<&mut Self> {
+    /// Adds permission bits.
+    pub(crate) fn mode(&mut self, key: &str, mode: Mode) -> Result<&mut Self> {
         if mode.0 > 0o7777 {
             return self.value(key, &mode);
         }
@@ -81,7 +85,8 @@ impl Object<'_> {
         Ok(self.raw("\""))
     }
 
-    fn sha1(&mut self, key: &str, sha1: Sha1) -> &mut Self {
+    /// Adds a hash.
+    pub(crate) fn sha1(&mut self, key: &str, sha1: Sha1) -> &mut Self {
         self.raw(key).raw("\"");
         self.0.extend_from_slice(&sha1.hex());
         self.raw("\"")
