@@ -67,6 +67,7 @@ soak: prepare
 	LTR_WORLDS=$${LTR_WORLDS-100000} $(CARGO) test --locked --profile soak --test world models -- --nocapture
 	LTR_HISTORIES=$${LTR_HISTORIES-2000} $(CARGO) test --locked --profile soak --test world folders -- --nocapture
 	LTR_SOAK=1 $(CARGO) test --locked --profile soak --test pull_ssh_trouble
+	LTR_SOAK=1 TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) $(CARGO) test --locked --profile soak --test pull_ssh_crowd -- --nocapture
 	LTR_SOAK=1 $(CARGO) test --locked --profile soak --lib dropping
 	LTR_SOAK=$${LTR_SOAK-12} $(CARGO) test --locked --profile soak --test faults -- --nocapture --test-threads=1
 
