@@ -1,6 +1,6 @@
 //! Asking a machine what it can do for us: which box is in a folder there, which programs it has, how far
 //! away it is. One program of its shell answers all, so that a pull that looks around pays for one
-//! round trip and not for five.
+//! round trip and not for five. How long one takes costs one more, and only a ping asks for that.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Instant;
@@ -13,10 +13,10 @@ use crate::space::Remote;
 use crate::ssh::Ssh;
 use crate::stream::Reader;
 
-/// Answers a line, tells of programs in lines with `@` before them, and becomes ltr-locate. No quotes and
-/// backslashes, so that any login shell passes it on as it is.
+/// Answers a line where it is to, tells of programs in lines with `@` before them, and becomes ltr-locate. No
+/// quotes and backslashes, so that any login shell passes it on as it is.
 const SCRIPT: &str = r#"echo @ready
-read -r line; echo "@$line"
+if test "$2" = time; then read -r line; echo "@$line"; fi
 for program in rsync tar ltr-locate; do
 	"$program" --version 2>/dev/null | { read -r line && echo "@$program $line"; }
 done
@@ -52,12 +52,12 @@ pub(crate) struct Answer {
     pub(crate) located: Result<Located, (Option<i32>, anyhow::Error)>,
 }
 
-/// Asks `remote`'s machine about the folder.
+/// Asks `remote`'s machine about the folder, and with `time` how long a round trip takes.
 ///
 /// # Errors
 /// It cannot be asked.
-pub(crate) fn ask(ssh: &Ssh, remote: &Remote) -> Result<Answer> {
-    let words = ["sh", "-c", SCRIPT, "ltr-locate", remote.path.as_str()];
+pub(crate) fn ask(ssh: &Ssh, remote: &Remote, time: bool) -> Result<Answer> {
+    let words = ["sh", "-c", SCRIPT, "ltr-locate", remote.path.as_str(), if time { "time" } else { "" }];
     let mut session = ssh.start(remote, &words, true)?.named("ltr-locate");
     let mut output = BufReader::new(session.stdout.take().context("no output")?);
     let mut input = session.stdin.take().context("no input")?;
@@ -69,7 +69,7 @@ pub(crate) fn ask(ssh: &Ssh, remote: &Remote) -> Result<Answer> {
         let read = (&mut output).take(LINES.0).read_until(b'\n', &mut first);
         let line = String::from_utf8_lossy(&first).into_owned();
         let Some(line) = line.strip_prefix('@').filter(|_| read.is_ok()) else { break };
-        if line.trim_end() == "ready" {
+        if line.trim_end() == "ready" && time {
             asked = Some(Instant::now());
             // one that does not listen has its exit status to tell
             let _ = input.write_all(b"answer\n").and_then(|()| input.flush());

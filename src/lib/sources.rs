@@ -107,7 +107,7 @@ impl Search<'_> {
         }
         let mut writer = Writer::new(output);
         let (mut away, mut reached) = (0, 0);
-        for (info, found) in asked.iter().zip(self.ask_all(&asked)) {
+        for (info, found) in asked.iter().zip(self.ask_all(&asked, true)) {
             let (url, equipment, error) = match found.0 {
                 Ok(Some(source)) => (source.url, source.equipment, None),
                 Ok(None) => (String::new(), Equipment::default(), Some("has no url that leads anywhere now".to_owned())),
@@ -131,8 +131,8 @@ impl Search<'_> {
         })
     }
 
-    fn asker(&self) -> Asker<'_> {
-        Asker { reaching: &self.reaching, ssh: &self.ssh, places: self.places }
+    fn asker(&self, time: bool) -> Asker<'_> {
+        Asker { reaching: &self.reaching, ssh: &self.ssh, places: self.places, time }
     }
 
     fn boxes(&self) -> Result<(Vec<BoxInfo>, &str)> {
@@ -145,7 +145,7 @@ impl Search<'_> {
             Some((index, _)) if check_box_name(asked).is_ok() => index.boxes()?.by_name(asked).cloned(),
             _ => None,
         };
-        let asker = self.asker();
+        let asker = self.asker(false);
         let mut notices = Vec::new();
         let found = if let Some(info) = known {
             asker.known(&info, &mut notices)?.with_context(|| format!("{asked}: out of reach"))
@@ -176,7 +176,7 @@ impl Search<'_> {
         let (boxes, me) = self.boxes()?;
         let others: Vec<&BoxInfo> = boxes.iter().filter(|b| b.name != me && !b.forgotten()).collect();
         let mut found = Vec::new();
-        for (info, (source, notices)) in others.iter().zip(self.ask_all(&others)) {
+        for (info, (source, notices)) in others.iter().zip(self.ask_all(&others, false)) {
             notices.iter().for_each(|notice| report.notice(notice));
             match source {
                 Ok(source) => found.extend(source),
@@ -188,8 +188,8 @@ impl Search<'_> {
     }
 
     /// Asks for all boxes at once: five laptops that are asleep are waited for together.
-    fn ask_all(&self, boxes: &[&BoxInfo]) -> Vec<Asked> {
-        let asker = self.asker();
+    fn ask_all(&self, boxes: &[&BoxInfo], time: bool) -> Vec<Asked> {
+        let asker = self.asker(time);
         std::thread::scope(|scope| {
             let threads: Vec<_> = boxes
                 .iter()
@@ -214,6 +214,8 @@ struct Asker<'a> {
     reaching: &'a Reaching,
     ssh: &'a Ssh,
     places: &'a Places,
+    /// How far away it is, too.
+    time: bool,
 }
 
 impl Asker<'_> {
@@ -239,7 +241,7 @@ impl Asker<'_> {
 
     /// Asks another machine what its box at this folder is.
     fn remote(&self, remote: &Remote, name: Option<&str>, notices: &mut Vec<String>) -> Result<SourceRecord> {
-        let answer = probe::ask(self.ssh, remote)?;
+        let answer = probe::ask(self.ssh, remote, self.time)?;
         let equipment = answer.equipment;
         match answer.located {
             Ok(located) => {

@@ -350,19 +350,18 @@ impl<W: Write> Visitor<'_, W> {
         }
         let ssh = self.options.ssh.clone();
         let peer = Peer { ssh: &ssh, remote: there, dry };
+        let pushing = if self.options.one_way && !push_only { None } else { Some(peer.pushing()?) };
         let mut pulled = Tally::default();
         if !push_only {
             let all = self.direction((b, a), |record, scratch, report| peer.pull(&mut index, scratch, record, report))?;
             let Some(tally) = all else { return Ok(()) };
             pulled = tally;
         }
-        if self.options.one_way && !push_only {
-            return Ok(());
-        }
+        let Some(pushing) = pushing else { return Ok(()) };
         let mut reply = None;
         self.direction((a, b), |record, _, report| {
             let pulled = (!push_only && !dry).then_some(&pulled);
-            let (tally, end) = peer.push(&index, pulled, record, report)?;
+            let (tally, end) = peer.push(pushing, &index, pulled, record, report)?;
             reply = Some(end);
             Ok(tally)
         })?;

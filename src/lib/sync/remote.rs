@@ -1,6 +1,7 @@
 //! The other side of a sync, when it is on another machine: ltr-index-get and ltr-index-put there.
 //!
-//! Each direction is one ssh connection. A pull names all checkpoints that are known here, because the
+//! Each direction is one ssh connection; that of the second is opened before the first is used, so that a
+//! long line is waited for once. A pull names all checkpoints that are known here, because the
 //! id of the index there is not known before it answers; a push begins with that index's `ready`.
 
 use std::io::{BufReader, BufWriter, Write};
@@ -72,17 +73,22 @@ impl Peer<'_> {
         Ok(tally)
     }
 
+    /// Opens what [`Peer::push`] needs.
+    pub(super) fn pushing(&self) -> Result<Session> {
+        let mut options = put::Options { sync: true, quiet: true, ..put::Options::default() }.words();
+        options.extend(self.dry.then(|| "--dryrun".to_owned()));
+        self.ssh.start(self.remote, &words("ltr-index-put", options, self.remote), true)
+    }
+
     /// Sends what is new in `index`. `pulled`: what has just come from there, which is not sent back.
     pub(super) fn push(
         &self,
+        mut session: Session,
         index: &Sqlite,
         pulled: Option<&Tally>,
         record: &mut Replication,
         report: &mut dyn Report,
     ) -> Result<(Tally, Reply)> {
-        let mut options = put::Options { sync: true, quiet: true, ..put::Options::default() }.words();
-        options.extend(self.dry.then(|| "--dryrun".to_owned()));
-        let mut session = self.ssh.start(self.remote, &words("ltr-index-put", options, self.remote), true)?;
         let mut reader = output_of(&mut session)?;
         let ready = match ready(&mut reader) {
             Ok(ready) => ready,
