@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::Error;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// How long a machine may say nothing where nobody has said otherwise.
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes a second that the slowest disk reads: work that is no silence.
 const SLOWEST: u64 = 4_000_000;
-/// How often it is looked whether a program has ended.
+/// How often it is looked whether a program has ended, where the system does not tell.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What both directions of a program on another machine share.
@@ -177,18 +178,22 @@ impl<T: Write + AsFd> Write for Patient<T> {
 pub(crate) fn end_of(child: &mut Child, limit: Option<Duration>) -> io::Result<ExitStatus> {
     let Some(limit) = limit else { return child.wait() };
     let begun = Instant::now();
-    let mut pause = Duration::from_millis(1);
+    // pidfd_open(2), since Linux 5.3
+    let watched = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let watched = watched.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if begun.elapsed() >= limit {
+        let left = limit.saturating_sub(begun.elapsed());
+        if left.is_zero() {
             let _ = child.kill();
             let _ = child.wait();
             return Err(silence(limit));
         }
-        std::thread::sleep(pause);
-        pause = LOOK.min(pause * 2);
+        if watched.as_ref().is_none_or(|fd| wait_for(fd, PollFlags::IN, Some(left)).is_err()) {
+            std::thread::sleep(LOOK.min(left));
+        }
     }
 }
 
