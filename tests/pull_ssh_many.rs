@@ -166,3 +166,35 @@ fn a_changed_large_file_comes_as_what_differs() {
     assert!(said.contains("--copy-dest=") && said.contains("--bwlimit=100000"), "{said}");
     assert_eq!(far.ltr("here", &["status"]).well().out, "");
 }
+
+/// A large file is read while its new content comes, and all is still seen that may not go.
+#[test]
+fn what_is_in_the_place_of_a_large_file_is_read_before_it_goes() {
+    let Some(far) = Far::new(ALL) else { return };
+    let content = |n: u32| -> Vec<u8> { (0..1_000_000_u32).flat_map(|at| at.wrapping_mul(n).to_le_bytes()).collect() };
+    let write = |root: &str, n: u32| fs::write(far.at(root).join("large"), content(n)).unwrap();
+    write("there", 3);
+    far.commit(&[]);
+    far.ltr("here", &["pull", "there"]).well();
+    write("there", 5);
+    far.commit(&[]);
+    // as large as both, and in no index
+    write("here", 7);
+    let said = far.ltr("here", &["pull", "there"]).well();
+    let tree = far.tree("here");
+    assert_eq!(tree.len(), 2, "{}{}", said.out, said.err);
+    assert!(tree.contains(&(b"large".to_vec(), content(5))) && tree.iter().any(|file| file.1 == content(7)));
+    assert!(said.err.contains("/large: was not committed: kept as "), "{}", said.err);
+
+    write("there", 9);
+    far.commit(&[]);
+    // somebody has brought the new content already, with a time of its own
+    write("here", 9);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(1000);
+    fs::File::options().write(true).open(far.at("here/large")).unwrap().set_modified(old).unwrap();
+    let said = far.ltr("here", &["pull", "there"]).well();
+    assert!(said.err.is_empty(), "{}", said.err);
+    assert!(far.tree("here").contains(&(b"large".to_vec(), content(9))) && far.tree("here").len() == 2);
+    assert!(!far.at("here/.ltr-tmp").exists());
+    assert_eq!(far.ltr("here", &["status"]).well().out, "");
+}

@@ -71,7 +71,7 @@ impl Run<'_> {
         if action.action == Verb::Move && action.ftype == Ftype::Dir {
             return Ok(Some((Seen::Nothing, Content::Move, Vec::new())));
         }
-        let seen = self.examine(action)?;
+        let seen = self.glance(action)?;
         if matches!(seen, Seen::Wanted(_)) {
             // now, for a later step may need what was displaced
             let before = self.settle_displaced(action)?;

@@ -5,6 +5,8 @@ use std::io;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Run;
+use super::movers::LARGE;
+use super::window::is_plain;
 use crate::boxfs::{COOKIE, Kind, Stat};
 use crate::hash::{Hashed, hash_path};
 use crate::path::SpacePath;
@@ -22,9 +24,16 @@ pub(super) enum Seen {
     EmptyFolder,
     /// A file or symlink with other content, be it what the index says or not.
     Other(Hashed),
+    /// A large file that is read while its new content comes.
+    Unread,
 }
 
 impl Seen {
+    /// What a file or symlink is to a step.
+    pub(super) fn of(hashed: Hashed, action: &Action) -> Self {
+        if is_content(&hashed, action.ftype, action.sha1) { Self::Wanted(hashed) } else { Self::Other(hashed) }
+    }
+
     /// What was seen, to be compared with what is there later.
     pub(super) fn stat(&self) -> Option<&Stat> {
         match self {
@@ -50,6 +59,15 @@ impl Run<'_> {
     /// # Errors
     /// It cannot be read, or what is there cannot make room.
     pub(super) fn examine(&self, action: &Action) -> Result<Seen> {
+        self.examine_if(action, |_| true)
+    }
+
+    /// As [`Run::examine`], but what is large and certainly about to be replaced is not read yet.
+    pub(super) fn glance(&self, action: &Action) -> Result<Seen> {
+        self.examine_if(action, |there| !can_wait(action, there))
+    }
+
+    fn examine_if(&self, action: &Action, read: impl Fn(&Stat) -> bool) -> Result<Seen> {
         let Some(stat) = self.root.look(&action.path).map_err(in_the_way)? else {
             ensure!(self.root.has_folder_of(&action.path)?, "its folder is not there");
             let expected = action.have.is_some() && !self.vacated.contains(&action.path);
@@ -62,12 +80,10 @@ impl Run<'_> {
             Kind::Dir if self.makes_room(action) => Ok(Seen::EmptyFolder),
             Kind::Dir => bail!("a folder is in the way"),
             Kind::Other => bail!("something that is neither file, folder nor symlink is in the way"),
+            Kind::File if !read(&stat) => Ok(Seen::Unread),
             Kind::File | Kind::Symlink => {
                 let hashed = hash_path(self.root, &action.path).context("cannot read what is there")?;
-                if is_content(&hashed, action.ftype, action.sha1) {
-                    return Ok(Seen::Wanted(hashed));
-                }
-                Ok(Seen::Other(hashed))
+                Ok(Seen::of(hashed, action))
             }
         }
     }
@@ -118,6 +134,14 @@ impl Run<'_> {
         let folder = || self.root.lstat(&action.path).is_ok_and(|s| s.kind == Kind::Dir);
         action.action == Verb::Replace && action.ftype != Ftype::Dir && was_folder && folder() && !self.makes_room(action)
     }
+}
+
+/// Whether the file at the destination of a step can be read later: it is large, nobody looks at it but this
+/// step, and it does not look like what is wanted, as what an interrupted run installed would.
+fn can_wait(action: &Action, there: &Stat) -> bool {
+    // a file system may round a time to two seconds
+    let wanted = there.size == action.size && there.mtime.abs_diff(action.mtime) <= 2;
+    there.size >= LARGE && action.action == Verb::Replace && is_plain(action) && action.have.is_some() && !wanted
 }
 
 /// Says what is wrong with a folder above.

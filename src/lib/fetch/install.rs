@@ -64,7 +64,7 @@ impl Run<'_> {
         staged: &mut Option<SpacePath>,
     ) -> Result<Vec<Fact>> {
         for attempt in 0..TRIES {
-            let was_there = matches!(seen, Seen::Other(_));
+            let was_there = matches!(seen, Seen::Other(_) | Seen::Unread);
             // where nothing was, a rename that replaces nothing is the second look
             if attempt > 0 || !matches!((&seen, content), (Seen::Nothing, Content::Staged(_))) {
                 seen = self.examine_again(action, seen)?;

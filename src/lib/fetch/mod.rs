@@ -14,6 +14,7 @@ mod foreign;
 mod holders;
 mod install;
 mod journal;
+mod look;
 pub(crate) mod movers;
 pub mod names;
 mod plan;

@@ -16,6 +16,7 @@ use super::bulk;
 use super::shelf::Shelf;
 use super::ssh::{Elsewhere, Program};
 use super::transfer::Transfer;
+use crate::hash::Hashed;
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype};
 
@@ -119,6 +120,11 @@ pub(super) enum Event {
     Failed {
         ticket: usize,
         error: anyhow::Error,
+    },
+    /// What is at the destination of a step was read, where it can be.
+    Read {
+        ticket: usize,
+        there: Option<Hashed>,
     },
     Say(String),
     /// Bytes came from a box.

@@ -10,6 +10,8 @@ use std::thread::Scope;
 use anyhow::{Context, Result};
 
 use super::batch::{Batch, Content, Slot, not_had};
+use super::examine::Seen;
+use super::look::Looker;
 use super::movers::{Event, Movers};
 use super::ssh::Elsewhere;
 use super::{Fact, Output, Run};
@@ -28,12 +30,13 @@ pub(super) struct Window<'s, 'e, 'a> {
     open: Batch,
     /// Contents that are on their way.
     coming: HashSet<Sha1>,
+    looker: Looker,
 }
 
 impl<'s, 'e, 'a> Window<'s, 'e, 'a> {
     pub(super) fn new(movers: &'s Movers<'a>, scope: &'s Scope<'s, 'e>, events: Receiver<Event>) -> Self {
         let (batches, open, coming) = (VecDeque::new(), Batch::default(), HashSet::new());
-        Self { movers, scope, events, batches, open, coming }
+        Self { movers, scope, events, batches, open, coming, looker: Looker::default() }
     }
 
     fn slot(&mut self, ticket: usize) -> Option<(&mut Slot, &mut usize)> {
@@ -77,6 +80,10 @@ impl Run<'_> {
                     }
                     content => content,
                 };
+                if matches!((&seen, &content), (Seen::Unread, Content::Coming(_))) {
+                    let reads = window.looker.read(window.movers, window.scope, ticket, &action.path);
+                    window.open.waiting += usize::from(reads);
+                }
                 window.open.slots.push(Slot { action, seen, content, before });
             }
             Ok(None) => {}
@@ -190,6 +197,14 @@ impl Run<'_> {
                 }
                 return;
             }
+            Event::Read { ticket, there } => {
+                let Some((slot, waiting)) = window.slot(ticket) else { return };
+                *waiting = waiting.saturating_sub(1);
+                if let Some(there) = there {
+                    slot.seen = Seen::of(there, &slot.action);
+                }
+                return;
+            }
             Event::NotHad { ticket } => (ticket, Err(None)),
             Event::Failed { ticket, error } => (ticket, Err(Some(error))),
         };
@@ -261,7 +276,7 @@ impl Run<'_> {
 }
 
 /// Whether a step looks at nothing but its own path.
-fn is_plain(action: &Action) -> bool {
+pub(super) fn is_plain(action: &Action) -> bool {
     let verb = matches!(action.action, Verb::Fetch | Verb::Replace | Verb::Link | Verb::Touch);
     verb && action.source.is_none() && action.keep.is_none()
 }
