@@ -198,3 +198,20 @@ fn what_is_in_the_place_of_a_large_file_is_read_before_it_goes() {
     assert!(!far.at("here/.ltr-tmp").exists());
     assert_eq!(far.ltr("here", &["status"]).well().out, "");
 }
+
+#[test]
+fn thousands_of_files_come_through_more_than_one_tar() {
+    let Some(far) = Far::new(ALL) else { return };
+    for n in 0..4000 {
+        let folder = far.at(&format!("there/{}", n / 100));
+        fs::create_dir_all(&folder).unwrap();
+        // some alike, in other batches too
+        fs::write(folder.join(format!("{n}")), format!("{}", n % 3900)).unwrap();
+    }
+    far.commit(&[]);
+    let said = far.ltr("here", &["pull", "there"]).well();
+    assert_eq!(far.tree("here"), far.tree("there"), "{}", said.err);
+    assert!(lines(&said, "tar ") >= 3800 && said.err.is_empty(), "{}", said.err);
+    assert!(!far.at("here/.ltr-tmp").exists());
+    assert_eq!(far.ltr("here", &["status"]).well().out, "");
+}

@@ -7,14 +7,15 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::movers::{Event, LARGE, Movers, Outcome, Want};
-use super::program::{heard, listen};
+use super::program::{Listening, heard, listen};
 use super::ssh::{Elsewhere, Program};
 use super::tar::{Archive, Member};
 use crate::hash::sha1_of;
@@ -25,6 +26,8 @@ const AHEAD: (usize, u64) = (1024, 16 << 20);
 const VIA: &str = "tar";
 /// Names that are sent at a time.
 const NAMES: usize = 64;
+/// Files that wait for the first tar where a second one pays.
+const PLENTY: usize = 256;
 /// A tar for which the run, which waits, has wanted nothing more for so long is ended: it keeps what it read
 /// in its buffer until then.
 const PATIENCE: Duration = Duration::from_millis(30);
@@ -93,6 +96,45 @@ impl Ahead {
     }
 }
 
+/// A tar on another machine, which waits for names.
+pub(super) struct Tar {
+    child: Child,
+    words: Option<Listening>,
+    names: Option<Patient<ChildStdin>>,
+    archive: Option<Patient<ChildStdout>>,
+}
+
+impl Tar {
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn start(from: &Elsewhere) -> Result<Self> {
+        let words =
+            ["tar", "-C", &from.remote.path, "-c", "-f", "-", "--no-recursion", "--hard-dereference", "--null", "-T", "-"];
+        let mut tar = from.ssh.command(&from.remote, &words)?;
+        let tar = tar.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = tar.spawn().context("cannot run ssh")?;
+        let words = listen(&mut child);
+        let life = Life::new(from.ssh.limit());
+        let names = child.stdin.take().map(|input| Patient::input(input, &life)).transpose()?;
+        let archive = child.stdout.take().map(|output| Patient::output(output, &life));
+        Ok(Self { child, words, names, archive })
+    }
+}
+
+impl Drop for Tar {
+    fn drop(&mut self) {
+        // both do nothing to a child that was waited for
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl std::fmt::Debug for Tar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tar").field(&self.child.id()).finish()
+    }
+}
+
 /// How a tar ended.
 enum End {
     /// With all that it could send.
@@ -103,12 +145,32 @@ enum End {
     Badly(String),
 }
 
-/// Brings `wants`, and what else comes up meanwhile, from the box `id`.
+/// Brings `wants`, and what else comes up meanwhile, from the box `id`. A second tar brings what the first
+/// has no room for: what is on its way of one stream is no more than ssh's window, which on a long line
+/// is less than the line takes.
 pub(super) fn bring(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, wants: Vec<Want>) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // where the system gives no thread there is one
+        let _ = std::thread::Builder::new().spawn_scoped(scope, || {
+            let wants = movers.plenty(id, PLENTY, NAMES, &over);
+            if !wants.is_empty() {
+                lane(movers, id, from, wants, false);
+            }
+        });
+        lane(movers, id, from, wants, true);
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// What one tar brings; the `first` is there as long as anything comes from the box.
+fn lane(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, wants: Vec<Want>, first: bool) {
     let ahead = Ahead::default();
     ahead.push(wants);
-    let end = run(movers, id, from, &ahead).unwrap_or_else(|e| {
-        from.lose();
+    let end = run(movers, id, from, &ahead, first).unwrap_or_else(|e| {
+        if first {
+            from.lose();
+        }
         End::Badly(format!("{e:#}"))
     });
     if let End::Badly(words) = &end {
@@ -125,14 +187,10 @@ pub(super) fn bring(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, wants
 ///
 /// # Errors
 /// It cannot be started.
-fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> Result<End> {
-    let words = ["tar", "-C", &from.remote.path, "-c", "-f", "-", "--no-recursion", "--hard-dereference", "--null", "-T", "-"];
-    let mut tar = from.ssh.command(&from.remote, &words)?;
-    let mut child = tar.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run ssh")?;
-    let words = listen(&mut child);
-    let life = Life::new(from.ssh.limit());
-    let names = Patient::input(child.stdin.take().context("ssh has an input")?, &life)?;
-    let archive = Archive::new(Patient::output(child.stdout.take().context("ssh has an output")?, &life));
+fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead, first: bool) -> Result<End> {
+    let mut tar = from.tar()?;
+    let names = tar.names.take().context("nobody has used it")?;
+    let archive = Archive::new(tar.archive.take().context("nobody has read it")?);
     let mut bringing =
         Bringing { movers, id, from, ahead, archive, content: Vec::new(), came: false, arrived: Vec::new(), bytes: 0 };
     let read = std::thread::scope(|scope| {
@@ -145,8 +203,8 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
     let came = bringing.came;
     // nobody reads on, so what is left of it ends
     drop(bringing);
-    let status = ended(&mut child)?;
-    let said = heard(words);
+    let status = ended(&mut tar.child)?;
+    let said = heard(tar.words.take());
     let said = String::from_utf8_lossy(&said);
     let said: Vec<&str> = said.lines().take(20).collect();
     match read {
@@ -165,8 +223,10 @@ fn run(movers: &Movers<'_>, id: usize, from: &Arc<Elsewhere>, ahead: &Ahead) -> 
                 let words = if said.is_empty() { "the connection was lost".to_owned() } else { said.join("; ") };
                 return Ok(End::Badly(words));
             }
-            // another program may do better
-            from.lacks(Program::Tar);
+            if first {
+                // another program may do better
+                from.lacks(Program::Tar);
+            }
             Ok(if came { End::Badly(format!("tar: {e:#}")) } else { End::Early })
         }
     }

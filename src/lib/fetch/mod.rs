@@ -30,6 +30,7 @@ pub mod tar;
 mod tests;
 pub(crate) mod transfer;
 pub mod verify;
+mod warm;
 mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -61,6 +62,7 @@ use movers::Movers;
 use plan::Plan;
 use sources::Sources;
 use staging::Staging;
+use warm::Warm;
 use window::Window;
 
 /// On whose behalf entries are written.
@@ -118,7 +120,27 @@ pub fn fetch<R: BufRead, W: Write>(
     report: &mut dyn Report,
 ) -> Result<Exit> {
     let box_name = Cookie::read(root)?.box_name;
-    let mut plan = Plan::load(root, &box_name, input, spool)?;
+    let sources = &Sources::new(&box_name, options);
+    std::thread::scope(|scope| {
+        let mut warm = Warm::new(sources, scope, options.jobs, options.limit.is_none());
+        let plan = Plan::load(root, &box_name, input, spool, &mut |action| warm.see(action));
+        warm.notices.iter().for_each(|notice| report.notice(notice));
+        carry_out(root, &box_name, plan?, sources, output, me, options, report)
+    })
+}
+
+/// What [`fetch`] does with a plan that is whole.
+#[allow(clippy::too_many_arguments, reason = "half of what fetch was given, and what it made of the other half")]
+fn carry_out<W: Write>(
+    root: &BoxRoot,
+    box_name: &str,
+    mut plan: Plan,
+    sources: &Sources<'_>,
+    output: W,
+    me: &mut Me<'_>,
+    options: &Options<'_>,
+    report: &mut dyn Report,
+) -> Result<Exit> {
     plan.guard(root, options)?;
     let mut output = Output { writer: Writer::new(output), queue: Vec::new() };
     for bad in &plan.bad {
@@ -134,10 +156,9 @@ pub fn fetch<R: BufRead, W: Write>(
     let left = SpacePath::from_relative(STAGING.as_bytes()).is_ok_and(|at| root.look(&at).is_ok_and(|s| s.is_some()));
     if left || !plan.forward.is_empty() || !plan.removes.is_empty() {
         let staging = Staging::open(root)?;
-        let sources = &Sources::new(&box_name, options);
         let mut run = Run {
             root,
-            box_name: &box_name,
+            box_name,
             staging,
             clock: &mut *me.clock,
             actor: me.actor,

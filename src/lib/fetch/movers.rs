@@ -6,7 +6,7 @@
 //! ahead, so that no memory grows with the plan.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -23,9 +23,11 @@ use crate::record::{Action, Ftype};
 /// From this size on a file is large: it is resumed, and sent as the difference to an older version.
 pub(crate) const LARGE: u64 = 1 << 20;
 /// Plans of fewer steps are not worth a tar of their own.
-const MANY: usize = 64;
+pub(super) const MANY: usize = 64;
 /// Wants of which those who bring files are told at once.
 const TOLD: usize = 64;
+/// How often it is looked whether a program is over.
+const LOOK: Duration = Duration::from_millis(20);
 /// Files, and bytes, that one program is asked for at once.
 const CHUNK: (usize, u64) = (1000, 64 << 20);
 /// Bytes that it is asked for at least, where there are so many: less is not worth its start.
@@ -335,6 +337,27 @@ impl<'a> Movers<'a> {
                 return taken;
             }
             line = self.news.wait_timeout(line, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Small files for a second program that brings them from the box `id`, as soon as so many as `least` wait;
+    /// none where it does not come to that before the first one is `over`.
+    pub(super) fn plenty(&self, id: usize, least: usize, files: usize, over: &AtomicBool) -> Vec<Want> {
+        let mut line = self.line();
+        loop {
+            if over.load(Ordering::Relaxed) || line.closed {
+                return Vec::new();
+            }
+            if line.wants.len() >= least {
+                let taken = line.take(id, Some(Kind::Small), (files, CHUNK.1), self.jobs);
+                if !taken.is_empty() {
+                    return taken;
+                }
+            }
+            if line.last {
+                return Vec::new();
+            }
+            line = self.news.wait_timeout(line, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

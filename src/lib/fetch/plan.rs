@@ -57,8 +57,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Reads and checks all actions for the box `box_name`.
-    pub(super) fn load<R: BufRead>(root: &BoxRoot, box_name: &str, input: R, spool: File) -> Result<Self> {
+    /// Reads and checks all actions for the box `box_name`; `see` gets those that bring something.
+    pub(super) fn load<R: BufRead>(
+        root: &BoxRoot,
+        box_name: &str,
+        input: R,
+        spool: File,
+        see: &mut dyn FnMut(&Action),
+    ) -> Result<Self> {
         let mut plan = Self {
             spool,
             read: RefCell::default(),
@@ -91,6 +97,9 @@ impl Plan {
                     };
                     writer.write_all(json)?;
                     writer.write_all(b"\n")?;
+                    if matches!(action.action, Verb::Fetch | Verb::Replace | Verb::Conflict) {
+                        see(&action);
+                    }
                     plan.count(&mut there, &action, offset);
                     offset += json.len() as u64 + 1;
                 }

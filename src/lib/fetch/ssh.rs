@@ -1,11 +1,12 @@
 //! A box on another machine: its verifier, and one of its files as a stream.
 
 use std::io::Read;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 
+use super::bulk::Tar;
 use super::shelf::Origin;
 use crate::path::SpacePath;
 use crate::reach::far::check_box;
@@ -28,28 +29,56 @@ pub(crate) struct Elsewhere {
     pub(super) ssh: Ssh,
     uuid: Option<String>,
     missing: [AtomicBool; 3],
-    proven: OnceLock<bool>,
+    /// Whether it is the box that was meant, or why not.
+    proven: OnceLock<Result<(), String>>,
+    /// Why not was told.
+    told: AtomicBool,
     lost: AtomicBool,
+    /// A tar that waits for names.
+    tar: Mutex<Option<Tar>>,
 }
 
 impl Elsewhere {
     pub(crate) fn new(box_name: &str, remote: Remote, ssh: &Ssh, uuid: Option<&str>) -> Self {
         let missing = [const { AtomicBool::new(false) }; 3];
-        let (proven, lost) = (OnceLock::new(), AtomicBool::new(false));
+        let (proven, told, lost) = (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
         let uuid = uuid.map(str::to_owned);
-        Self { box_name: box_name.to_owned(), remote, ssh: ssh.clone(), uuid, missing, proven, lost }
+        Self { box_name: box_name.to_owned(), remote, ssh: ssh.clone(), uuid, missing, proven, told, lost, tar: Mutex::default() }
     }
 
     /// Makes sure, once, that this is the box that was meant (design section 10.7); else `say` hears why not.
     pub(super) fn prove(&self, say: &mut dyn FnMut(String)) -> bool {
-        *self.proven.get_or_init(|| match check_box(&self.ssh, &self.remote, &self.box_name, self.uuid.as_deref()) {
-            Ok(()) => true,
-            Err(e) => {
-                say(format!("box {}: {e:#}", self.box_name));
-                self.lose();
-                false
-            }
-        })
+        let Err(words) = self.proven() else { return true };
+        if !self.told.swap(true, Ordering::Relaxed) {
+            say(format!("box {}: {words}", self.box_name));
+        }
+        self.lose();
+        false
+    }
+
+    /// As [`Elsewhere::prove`], for who has nobody to tell and wants nothing yet: that it is lost is for those to
+    /// find out who would wait for it.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven().is_ok()
+    }
+
+    fn proven(&self) -> &Result<(), String> {
+        let check = || check_box(&self.ssh, &self.remote, &self.box_name, self.uuid.as_deref());
+        self.proven.get_or_init(|| check().map_err(|e| format!("{e:#}")))
+    }
+
+    /// Keeps a tar until it is needed.
+    pub(super) fn keep(&self, tar: Option<Tar>) {
+        *self.tar.lock().unwrap_or_else(PoisonError::into_inner) = tar;
+    }
+
+    /// A tar, the one that was kept first.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn tar(&self) -> Result<Tar> {
+        let kept = self.tar.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.map_or_else(|| Tar::start(self), Ok)
     }
 
     /// Whether it was found not to answer.
