@@ -6,8 +6,10 @@
 mod follow;
 mod walk;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use serde_json::Map;
@@ -74,6 +76,7 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
         parents: Vec::new(),
         made: BTreeSet::new(),
         unsettled: Some(Vec::new()),
+        held: RefCell::default(),
         writer: Writer::new(output),
     };
     planner.walk(known.as_deref())?;
@@ -135,12 +138,30 @@ struct Planner<'a, W: Write> {
     made: BTreeSet<SpacePath>,
     /// Where there is something to do; none where that is too much to remember.
     unsettled: Option<Vec<SpacePath>>,
+    /// The content that was last asked for, and who holds it: a step asks twice, which was a third of its time.
+    held: RefCell<Option<((Ftype, Sha1), Holders)>>,
     writer: Writer<W>,
 }
+
+/// Where a content is.
+type Holders = Rc<Vec<(SpacePath, Row)>>;
 
 impl<W: Write> Planner<'_, W> {
     fn counts(&self, id: BoxId) -> bool {
         self.boxes.counts(id)
+    }
+
+    /// See [`Sqlite::holders`].
+    fn holders(&self, ftype: Ftype, sha1: Sha1) -> Result<Holders> {
+        let mut held = self.held.borrow_mut();
+        if let Some((content, holders)) = &*held
+            && *content == (ftype, sha1)
+        {
+            return Ok(Rc::clone(holders));
+        }
+        let holders = Rc::new(self.index.holders(ftype, sha1)?);
+        *held = Some(((ftype, sha1), Rc::clone(&holders)));
+        Ok(holders)
     }
 
     fn at(&mut self, group: &Group) -> Result<()> {
@@ -357,9 +378,9 @@ impl<W: Write> Planner<'_, W> {
             return Ok(OwnCopy::Moves);
         }
         let Some(sha1) = head.sha1.filter(|_| head.size > 0) else { return Ok(OwnCopy::None) };
-        let holders = self.index.holders(head.ftype, sha1)?;
-        let own = holders.into_iter().find(|(path, row)| row.box_id == self.me && *path != group.path);
-        Ok(own.map_or(OwnCopy::None, |(path, _)| OwnCopy::At(path)))
+        let holders = self.holders(head.ftype, sha1)?;
+        let own = holders.iter().find(|(path, row)| row.box_id == self.me && *path != group.path);
+        Ok(own.map_or(OwnCopy::None, |(path, _)| OwnCopy::At(path.clone())))
     }
 
     /// Who holds the content, cheapest first; at the same path before others.
@@ -369,9 +390,9 @@ impl<W: Write> Planner<'_, W> {
         let here = group.rows.iter().filter(|r| usable(r) && r.content() == head.content());
         let mut found: Vec<(SpacePath, BoxId)> = here.map(|r| (group.path.clone(), r.box_id)).collect();
         if let Some(sha1) = head.sha1.filter(|_| head.size > 0) {
-            for (path, row) in self.index.holders(head.ftype, sha1)? {
-                if usable(&row) && !found.iter().any(|f| f.1 == row.box_id) {
-                    found.push((path, row.box_id));
+            for (path, row) in self.holders(head.ftype, sha1)?.iter() {
+                if usable(row) && !found.iter().any(|f| f.1 == row.box_id) {
+                    found.push((path.clone(), row.box_id));
                 }
             }
         }
