@@ -35,8 +35,16 @@ impl BoxRoot {
     /// # Errors
     /// As openat(2).
     pub fn create(&self, path: &SpacePath) -> io::Result<File> {
+        self.create_as(path, Mode(0o600))
+    }
+
+    /// As [`BoxRoot::create`], with a mode, from which the system takes what the umask says.
+    ///
+    /// # Errors
+    /// As openat(2).
+    pub fn create_as(&self, path: &SpacePath, mode: Mode) -> io::Result<File> {
         let flags = REGULAR | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        Ok(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::from_raw_mode(0o600))?.into())
+        Ok(rustix::fs::openat(self.fresh_folder_of(path)?, name(path), flags, Bits::from_raw_mode(mode.0))?.into())
     }
 
     /// Opens a regular file for reading and writing.

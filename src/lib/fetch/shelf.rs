@@ -16,6 +16,8 @@ use crate::ssh::is_silence;
 
 /// The mode that a file is made with.
 const CREATED: Mode = Mode(0o600);
+/// Bits that many a umask takes away.
+const MASKED: u32 = 0o022;
 
 /// The staging folder.
 #[derive(Clone)]
@@ -110,15 +112,17 @@ impl<'a> Shelf<'a> {
 
     /// Puts `content` at `place`, which nobody else uses. It has been compared with its hash.
     pub(super) fn put(&self, action: &Action, place: &SpacePath, content: &[u8]) -> Result<()> {
-        let mut file = match self.root.create(place) {
+        // nobody else can look into the staging folder, so that it may have its mode from the beginning
+        let mode = if action.mode.0 & MASKED == 0 { action.mode } else { CREATED };
+        let mut file = match self.root.create_as(place, mode) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 self.root.unlink(place)?;
-                self.root.create(place)?
+                self.root.create_as(place, mode)?
             }
             file => file?,
         };
         file.write_all(content)?;
-        if action.mode != CREATED
+        if action.mode != mode
             && let Err(e) = chmod_of(&file, action.mode)
             && !is_refusal(&e)
         {
