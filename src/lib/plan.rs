@@ -44,7 +44,7 @@ pub struct Request<'a> {
 }
 
 /// What [`Sqlite::unsettled`] may rely on: raised whenever [`decide`] or what it is asked with changes.
-const RULES: u32 = 1;
+const RULES: u32 = 2;
 
 /// Paths looked at in vain for which it is worth a write that the next plan passes them over.
 const IN_VAIN: usize = 1000;

@@ -39,10 +39,11 @@ impl<'a> Heads<'a> {
         edits.next().is_some_and(|first| edits.any(|r| r.content() != first.content()))
     }
 
-    /// Whether the copy that `row` tells of is among them.
+    /// Whether the content of the copy that `row` tells of is that of one of them. The copy itself may be older:
+    /// whoever recorded the content since may have lost it again.
     #[must_use]
-    pub fn contains(&self, row: &Row) -> bool {
-        self.rows.iter().any(|r| r.box_id == row.box_id)
+    pub fn have_content_of(&self, row: &Row) -> bool {
+        self.rows.iter().any(|head| !head.purged && head.content() == row.content())
     }
 
     /// A purge that knew of the version `version`.
@@ -154,7 +155,11 @@ fn decide_present<'a>(own: &Row, winner: &'a Row, heads: &Heads<'a>, intent: &In
         let follows = own.mode != winner.mode && own.version != winner.version;
         return if follows { Decision::Touch { head: winner } } else { Decision::Nothing };
     }
-    if heads.contains(own) && !own.purged { Decision::Conflict { head: winner } } else { Decision::Update { head: winner } }
+    if heads.have_content_of(own) && !own.purged {
+        Decision::Conflict { head: winner }
+    } else {
+        Decision::Update { head: winner }
+    }
 }
 
 /// The version of an edit that `me` makes at a path where the index has `rows`: the successor of what
@@ -264,6 +269,7 @@ mod tests {
             ("equal vectors, other content", &["1 A 1 a1 -", "2 B 2 a1 -"], "policy", "conflict 2"),
             ("three concurrent", &["1 A 1 a1 -", "2 B 2 b1 -", "3 C 3 c1 -"], "policy", "conflict 3"),
             ("our older content was superseded by a loser", &["1 A 1 a1 -", "2 B 2 a1b1 -", "3 C 3 c1 -"], "policy", "update 3"),
+            ("our content is that of a loser", &["1 B 2 b1 -", "2 B 2 a1b1 -", "3 C 3 c1 -"], "policy", "conflict 3"),
             ("solved: others follow", &["1 B 2 b1 -", "2 B 2 a1b1 -"], "policy", "-"),
             ("solved: then edited", &["1 B 2 b1 -", "2 C 3 a1b2 -"], "policy", "update 2"),
             ("chmod elsewhere", &["1 A 1 a1 -", "2 A 1 a2 x"], "policy", "touch 2"),
