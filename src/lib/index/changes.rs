@@ -1,26 +1,42 @@
 //! What changed since a checkpoint, oldest first.
 //!
 //! A checkpoint remembers the last document too, and which index it is of: when that document is not
-//! there any more (a restored backup, a rebuilt index), everything is read again.
+//! there any more (a restored backup, a rebuilt index), everything is read again. A backup that was written
+//! over the index may get that very document again in that very place, with others before it than a reader has
+//! seen. So whoever opens an index and writes begins an *era*, a random number, and a checkpoint has that too.
 
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::sqlite::{ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, mark_of};
 use super::{Index, Visit};
 use crate::record::{Document, Entry};
-use crate::stamp::{Stamp, parse_hex8};
+use crate::stamp::{Stamp, parse_hex8, random_id};
 
 /// Documents read at once.
 const PAGE: i64 = 1024;
 
-/// How far a reader got in one index, `INDEX.SEQ.STAMP.ID`.
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS eras (seq INTEGER PRIMARY KEY, era INTEGER NOT NULL) STRICT";
+
+/// The table that [`begin_era`] makes.
+pub(super) const TABLES: [&str; 1] = ["eras"];
+
+/// Begins an era with the sequence number `seq`.
+pub(super) fn begin_era(connection: &Connection, seq: i64) -> Result<()> {
+    connection.execute_batch(SCHEMA)?;
+    connection.prepare_cached("INSERT OR REPLACE INTO eras VALUES (?1, ?2)")?.execute(params![seq, random_id()])?;
+    Ok(())
+}
+
+/// How far a reader got in one index, `INDEX-ERA.SEQ.STAMP.ID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The index's id.
     pub index: u32,
+    /// The era in which the last document read was written; 0 for one before the first.
+    pub era: u32,
     /// The sequence number of the last document read.
     pub seq: u64,
     /// Its stamp.
@@ -31,7 +47,7 @@ pub struct Checkpoint {
 
 impl std::fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:08x}.{}.{}.{}", self.index, self.seq, self.stamp, self.id)
+        write!(f, "{:08x}-{:08x}.{}.{}.{}", self.index, self.era, self.seq, self.stamp, self.id)
     }
 }
 
@@ -40,10 +56,12 @@ impl FromStr for Checkpoint {
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.splitn(4, '.');
         let mut part = || parts.next().context("not a checkpoint");
-        let index = parse_hex8(part()?).context("not a checkpoint")?;
+        let place = part()?;
+        let (index, era) = place.split_once('-').unwrap_or((place, "00000000"));
+        let [index, era] = [index, era].map(|hex| parse_hex8(hex).context("not a checkpoint"));
         let seq: u64 = part()?.parse()?;
         ensure!(i64::try_from(seq).is_ok(), "sequence number out of range");
-        Ok(Self { index, seq, stamp: part()?.parse()?, id: part()?.to_owned() })
+        Ok(Self { index: index?, era: era?, seq, stamp: part()?.parse()?, id: part()?.to_owned() })
     }
 }
 
@@ -56,7 +74,7 @@ pub(super) fn changes(index: &Sqlite, checkpoint: Option<&str>, visit: Visit<'_>
 type VisitAll<'a> = &'a mut dyn FnMut(Result<Document>) -> Result<()>;
 
 fn read_changes(index: &Sqlite, checkpoint: Option<&str>, visit: VisitAll<'_>) -> Result<String> {
-    let mut last = Checkpoint { index: index.id, seq: 0, stamp: Stamp::default(), id: String::new() };
+    let mut last = Checkpoint { index: index.id, era: 0, seq: 0, stamp: Stamp::default(), id: String::new() };
     if let Some(text) = checkpoint
         && index.honours(text)?
     {
@@ -75,6 +93,7 @@ fn read_changes(index: &Sqlite, checkpoint: Option<&str>, visit: VisitAll<'_>) -
         }
         visit(document)?;
     }
+    last.era = index.era_at(last.seq)?;
     Ok(last.to_string())
 }
 
@@ -128,6 +147,16 @@ impl Sqlite {
         Ok(self.meta("seq")?.unwrap_or(0).unsigned_abs())
     }
 
+    /// The era in which the document with this sequence number was written.
+    fn era_at(&self, seq: u64) -> Result<u32> {
+        if !self.connection.table_exists(None, TABLES[0])? {
+            return Ok(0);
+        }
+        let sql = "SELECT era FROM eras WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
+        let era = self.connection.prepare_cached(sql)?.query_row([i64::try_from(seq)?], |r| r.get(0)).optional()?;
+        Ok(era.unwrap_or(0))
+    }
+
     /// Whether reading goes on from `checkpoint`: it is of this index as it now is, so its document is
     /// there as it was, or newer and written later. An index that was put back to an older state has it
     /// elsewhere or not at all.
@@ -136,7 +165,7 @@ impl Sqlite {
     /// The text is no checkpoint, or the index cannot be read.
     pub fn honours(&self, checkpoint: &str) -> Result<bool> {
         let then: Checkpoint = checkpoint.parse()?;
-        if then.index != self.id || then.id.is_empty() {
+        if then.index != self.id || then.id.is_empty() || then.era != self.era_at(then.seq)? {
             return Ok(false);
         }
         let Some(document) = self.get(&then.id)? else { return Ok(false) };
@@ -156,7 +185,8 @@ impl Sqlite {
             source.fill(self)?;
             if let Some((_, document)) = source.page.pop_front() {
                 let document = document?;
-                let last = Checkpoint { index: self.id, seq, stamp: document.stamp(), id: document.id() };
+                let era = self.era_at(seq)?;
+                let last = Checkpoint { index: self.id, era, seq, stamp: document.stamp(), id: document.id() };
                 return Ok(Some(last.to_string()));
             }
         }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::changes::begin_era;
 use super::sqlite::{self, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, ftype_number};
 use super::{Origin, Outcome};
 use crate::path::SpacePath;
@@ -29,6 +30,11 @@ pub(super) fn put(index: &mut Sqlite, documents: &[Document], origin: Origin) ->
     batch.finish()?;
     let after = batch.seq;
     drop(batch);
+    // what somebody else wrote, or put in the place of this index, lies in between
+    let (first, last) = index.last_put;
+    if after > before && (first == last || last != before.unsigned_abs()) {
+        begin_era(&transaction, before + 1)?;
+    }
     transaction.commit()?;
     index.last_put = (before.unsigned_abs(), after.unsigned_abs());
     Ok(outcomes)

@@ -114,7 +114,7 @@ impl Sqlite {
     /// The index cannot be written.
     pub fn empty(&mut self) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        for table in schema::TABLES.iter().chain(&couch::TABLES).chain(&settled::TABLES) {
+        for table in schema::TABLES.iter().chain(&couch::TABLES).chain(&settled::TABLES).chain(&changes::TABLES) {
             // some are made when they are first needed
             if !transaction.table_exists(None, *table)? {
                 continue;

@@ -142,6 +142,40 @@ fn a_checkpoint_is_forgotten_with_its_document() {
 }
 
 #[test]
+fn a_backup_over_the_index_honours_no_checkpoint_though_it_gets_the_same_document_in_the_same_place() {
+    let (_dir, mut index) = fresh();
+    let put = |index: &mut Sqlite, path: &str, ms: u64| {
+        index.put(&[Document::Entry(entry("x", path, ms, 1))], Origin::Elsewhere).unwrap();
+    };
+    put(&mut index, "/a", 1);
+    let mut backup = index.copy_in_memory(true).unwrap();
+    let early = index.changes(None, &mut |_| Ok(())).unwrap();
+    put(&mut index, "/a", 2);
+    put(&mut index, "/b", 3);
+    let checkpoint = index.changes(None, &mut |_| Ok(())).unwrap();
+    assert!(index.honours(&checkpoint).unwrap() && index.honours(&early).unwrap());
+    put(&mut index, "/c", 3);
+    assert!(index.honours(&checkpoint).unwrap(), "what follows changes nothing");
+    assert!(!backup.honours(&checkpoint).unwrap() && backup.honours(&early).unwrap());
+    // edited again, and told of /b by somebody else
+    put(&mut backup, "/a", 4);
+    put(&mut backup, "/b", 3);
+    assert_eq!((backup.id(), backup.seq().unwrap()), (index.id(), 3));
+    assert!(!backup.honours(&checkpoint).unwrap() && backup.honours(&early).unwrap());
+}
+
+#[test]
+fn a_checkpoint_from_before_there_were_eras_is_one() {
+    let (_dir, index) = fresh();
+    for text in ["0000002a.7.01a1efc0fe08-0000-8f6c7d03.x:/a.b", "0000002a-00000007.7.01a1efc0fe08-0000-8f6c7d03.x:/a.b"] {
+        assert!(!index.honours(text).unwrap(), "of another index");
+    }
+    for text in ["", "0000002a", "2a.7.01a1efc0fe08-0000-8f6c7d03.x", "0000002a-7.7.01a1efc0fe08-0000-8f6c7d03.x"] {
+        assert!(index.honours(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn what_is_written_during_a_visit_lies_after_its_checkpoint() {
     let (_dir, mut index) = fresh();
     let mut writer = Sqlite::open(index.path(), Access::Write).unwrap();
@@ -334,7 +368,7 @@ fn an_index_that_was_emptied_is_like_a_new_one() {
     assert_eq!(index.peer(3).unwrap(), (None, None));
     let tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
     let tables: i64 = index.connection.query_row(tables, [], |row| row.get(0)).unwrap();
-    assert_eq!(usize::try_from(tables), Ok(super::schema::TABLES.len()));
+    assert_eq!(usize::try_from(tables), Ok(super::schema::TABLES.len() + super::changes::TABLES.len()));
     assert!(!index.is_own("x").unwrap() && index.clock().unwrap().last() == Stamp::default());
 }
 
