@@ -238,10 +238,11 @@ fn ask(question: &str) -> Option<Secret> {
     let modes = tcgetattr(&terminal).ok()?;
     let mut silent = modes.clone();
     silent.local_modes.remove(LocalModes::ECHO);
-    write!(terminal, "{}", litter::quote::text_for_terminal(question)).ok()?;
+    // before the question, or who answers at once would have it shown, and thrown away
     tcsetattr(&terminal, OptionalActions::Flush, &silent).ok()?;
     let mut answer = String::new();
-    let read = BufReader::new(&terminal).read_line(&mut answer);
+    let asked = write!(terminal, "{}", litter::quote::text_for_terminal(question));
+    let read = asked.and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
     let restored = tcsetattr(&terminal, OptionalActions::Flush, &modes);
     let _ = writeln!(terminal);
     let answer = answer.trim_end_matches(['\r', '\n']);
