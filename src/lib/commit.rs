@@ -180,11 +180,11 @@ struct Gone {
     change: Option<Change>,
 }
 
-/// Whether a record may have the text `word` anywhere: to parse all of a first commit for what is gone, which is
-/// nothing, took a seventh of the time of making its documents.
-pub(crate) fn may_say(json: &[u8], word: &str) -> bool {
+/// Whether a record may be of something gone: to parse all of a first commit for what is gone, which is nothing,
+/// took a seventh of the time of making its documents.
+fn may_be_gone(json: &[u8]) -> bool {
     // what is escaped can be any text
-    str::from_utf8(json).is_ok_and(|text| text.contains(word) || text.contains("\\u"))
+    str::from_utf8(json).is_ok_and(|text| text.contains("gone") || text.contains("\\u"))
 }
 
 /// What is gone, known before anything was hashed.
@@ -201,7 +201,7 @@ impl Candidates {
         while let Some(line) = reader.next_line()? {
             if let Line::Record { kind, json } = line
                 && kind == "scan"
-                && may_say(json, "gone")
+                && may_be_gone(json)
             {
                 let gone: Gone = serde_json::from_slice(json).context("not a scan record")?;
                 if gone.change == Some(Change::Gone) {

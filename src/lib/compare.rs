@@ -282,7 +282,7 @@ impl<'a> Comparer<'a> {
         let heads = Heads::of(&group.rows, |id| self.boxes.counts(id));
         let Some(winner) = heads.winner() else { return Ok(false) };
         if !winner.purged {
-            return Ok(winner.content() != row.content() && !heads.have_content_of(row));
+            return Ok(!heads.have_content_of(row));
         }
         let Some(info) = self.boxes.by_id(winner.box_id) else { return Ok(false) };
         Ok(winner.version.includes(&row.version) && self.index.entry(&info.name, path)?.is_some_and(|e| e.moved.is_none()))
