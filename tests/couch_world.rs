@@ -111,7 +111,7 @@ fn live(seed: u64) {
     make(&machines[2], &databases[1]);
     let mut truth = Truth::default();
     let mut write = |machine: &Machine, document: &Value| {
-        let document = Document::from_json(document.to_string().as_bytes()).unwrap();
+        let document = Document::from_json(&document.to_string()).unwrap();
         machine.index().unwrap().put(std::slice::from_ref(&document), Origin::Here).unwrap();
         truth.learn(&document);
     };

@@ -26,7 +26,7 @@ fn index(path: &Path, documents: &[Document]) -> PathBuf {
 }
 
 fn document(value: Value) -> Document {
-    Document::from_json(value.to_string().as_bytes()).unwrap()
+    Document::from_json(&value.to_string()).unwrap()
 }
 
 fn space(uuid: &str) -> Document {

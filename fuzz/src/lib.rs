@@ -48,17 +48,17 @@ pub const TARGETS: [Target; 9] = [
 ];
 
 /// The type and the text of a line.
-type Text = (String, Vec<u8>);
+type Text = (String, String);
 
 /// The lines of a stream, and how many of them are errors; `None` where it is damaged.
 fn lines_of(data: &[u8]) -> Option<(Vec<Text>, u64)> {
     let (mut reader, mut lines, mut errors) = (Reader::new(data), Vec::new(), 0);
     loop {
         match reader.next_line().ok()? {
-            Some(Line::Record { kind, json }) => lines.push((kind.into_owned(), json.to_vec())),
+            Some(Line::Record { kind, json }) => lines.push((kind.into_owned(), json.to_owned())),
             Some(Line::Error(record)) => {
                 errors += 1;
-                lines.push(("error".to_owned(), serde_json::to_vec(&record).unwrap()));
+                lines.push(("error".to_owned(), serde_json::to_string(&record).unwrap()));
             }
             None => break,
         }
@@ -76,14 +76,14 @@ pub fn stream(data: &[u8]) {
     let mut writer = Writer::new(&mut copy);
     for (kind, json) in &lines {
         // what a glance took for the type is what a parser finds, and what has two is of neither
-        if let Ok(Value::Object(map)) = serde_json::from_slice(json)
+        if let Ok(Value::Object(map)) = serde_json::from_str(json)
             && kind != "error"
             && map.get("type").and_then(Value::as_str) != Some(kind.as_str())
         {
-            assert!(Document::of_kind(kind, json).is_err(), "{kind}: {:?}", String::from_utf8_lossy(json));
+            assert!(Document::of_kind(kind, json).is_err(), "{kind}: {json:?}");
         }
         if kind == "error" {
-            writer.put_error(&serde_json::from_slice(json).unwrap()).unwrap();
+            writer.put_error(&serde_json::from_str(json).unwrap()).unwrap();
         } else {
             writer.put_raw(json).unwrap();
         }
@@ -98,14 +98,15 @@ pub fn stream(data: &[u8]) {
 /// A document that is taken is written as it was read, has the key that its fields say, and keeps every
 /// field that this ltr does not know.
 pub fn document(data: &[u8]) {
-    let Ok(document) = Document::from_json(data) else { return };
-    let given: Map<String, Value> = match serde_json::from_slice(data) {
+    let Ok(json) = str::from_utf8(data) else { return };
+    let Ok(document) = Document::from_json(json) else { return };
+    let given: Map<String, Value> = match serde_json::from_str(json) {
         Ok(given) => given,
         // what `local` has that is not known is never looked at, nor stored
         Err(error) => return assert!(matches!(&document, Document::Entry(e) if e.local.is_some()), "{error}"),
     };
     let canonical = document.canonical();
-    let again = Document::from_json(canonical.as_bytes()).unwrap_or_else(|e| panic!("{e:#}: {canonical}"));
+    let again = Document::from_json(&canonical).unwrap_or_else(|e| panic!("{e:#}: {canonical}"));
     assert_eq!(canonical, again.canonical(), "another spelling at each hop never converges");
     let written: Map<String, Value> = serde_json::from_str(&canonical).unwrap();
     assert_eq!(written["_id"], Value::String(document.id()));
@@ -186,8 +187,8 @@ pub fn records(data: &[u8]) {
     if let Ok(record) = serde_json::from_slice::<FileRecord>(data)
         && record.check().is_ok()
     {
-        let text = serde_json::to_vec(&record).unwrap();
-        assert_eq!(serde_json::from_slice::<FileRecord>(&text).unwrap(), record);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<FileRecord>(&text).unwrap(), record);
         inside(&record.path);
     }
     if let Ok(action) = serde_json::from_slice::<Action>(data)

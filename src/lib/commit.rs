@@ -84,7 +84,7 @@ pub fn settle<R: BufRead, W: Write>(
         }
         let recorded = record.change.is_some() && !matches!(record.status.as_deref(), Some("C" | "p"));
         if recorded || !changed {
-            writer.put_line(|line| record.write(line))?;
+            writer.put(&record)?;
         }
     }
     Ok(Exit::of_failures(writer.end(Map::new())?))
@@ -155,7 +155,7 @@ fn read<R: BufRead, W: Write>(
             None => return Ok(()),
             Some(Line::Error(error)) => writer.put_error(&error)?,
             Some(Line::Record { kind, json }) if kind == "scan" => {
-                let record = FileRecord::from_json(json).with_context(|| format!("line {number}"))?;
+                let record: FileRecord = serde_json::from_str(json).with_context(|| format!("line {number}"))?;
                 record.check().with_context(|| format!("line {number}"))?;
                 take(record, writer)?;
             }
@@ -182,9 +182,9 @@ struct Gone {
 
 /// Whether a record may be of something gone: to parse all of a first commit for what is gone, which is nothing,
 /// took a seventh of the time of making its documents.
-fn may_be_gone(json: &[u8]) -> bool {
+fn may_be_gone(json: &str) -> bool {
     // what is escaped can be any text
-    str::from_utf8(json).is_ok_and(|text| text.contains("gone") || text.contains("\\u"))
+    json.contains("gone") || json.contains("\\u")
 }
 
 /// What is gone, known before anything was hashed.
@@ -203,7 +203,7 @@ impl Candidates {
                 && kind == "scan"
                 && may_be_gone(json)
             {
-                let gone: Gone = serde_json::from_slice(json).context("not a scan record")?;
+                let gone: Gone = serde_json::from_str(json).context("not a scan record")?;
                 if gone.change == Some(Change::Gone) {
                     found.folders |= gone.ftype == Ftype::Dir;
                     found.sizes.insert(gone.size);
@@ -235,8 +235,7 @@ impl Held {
     }
 
     fn put(&mut self, record: &FileRecord) -> Result<()> {
-        let mut line = Vec::new();
-        record.write(&mut line)?;
+        let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
         self.spool.write_all(&line).context("cannot write the temporary file")?;
         let fingerprint = record.sha1.filter(|_| record.size > 0 && record.ftype != Ftype::Dir).map(fingerprint);
@@ -284,7 +283,7 @@ impl Spooled {
         let mut line = Vec::new();
         let at = self.at;
         self.at += self.reader.read_until(b'\n', &mut line)? as u64;
-        if line.is_empty() { Ok(None) } else { Ok(Some((at, FileRecord::from_json(line.strip_suffix(b"\n").unwrap_or(&line))?))) }
+        if line.is_empty() { Ok(None) } else { Ok(Some((at, serde_json::from_slice(&line)?))) }
     }
 
     /// The record at an offset; reading goes on where it was.

@@ -7,6 +7,7 @@
 
 pub mod chance;
 pub mod exit;
+mod hex;
 pub mod path;
 pub mod quote;
 pub mod record;

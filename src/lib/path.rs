@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hex;
+
 /// Longest name of one component in bytes, `NAME_MAX` of limits.h(0p).
 pub const NAME_MAX: usize = 255;
 /// Longest path within a space in bytes, `PATH_MAX` of limits.h(0p).
@@ -315,22 +317,14 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, PathError> {
                 rest = tail;
             }
             [b'x', high, low, tail @ ..] => {
-                raw.push(hex_digit(*high)? << 4 | hex_digit(*low)?);
+                let digits = hex::value(*high).zip(hex::value(*low));
+                raw.push(digits.map(|(high, low)| high << 4 | low).ok_or(PathError::Spelling)?);
                 rest = tail;
             }
             _ => return Err(PathError::Spelling),
         }
     }
     Ok(raw)
-}
-
-/// Lower case only: one spelling per name.
-fn hex_digit(digit: u8) -> Result<u8, PathError> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(PathError::Spelling),
-    }
 }
 
 /// The raw path of `path` below `root`.

@@ -98,7 +98,7 @@ impl Push<'_> {
             if let Some(content) = self.content(json)? {
                 total = total.saturating_add(content.action.size);
             }
-            writer.write_all(json)?;
+            writer.write_all(json.as_bytes())?;
             writer.write_all(b"\n")?;
         }
         let end = reader.end().map_or(0, |end| end.count);
@@ -107,8 +107,8 @@ impl Push<'_> {
     }
 
     /// What a step needs from here.
-    fn content(&self, json: &[u8]) -> Result<Option<Content>> {
-        let value: serde_json::Value = serde_json::from_slice(json)?;
+    fn content(&self, json: &str) -> Result<Option<Content>> {
+        let value: serde_json::Value = serde_json::from_str(json)?;
         if value["type"] != "action" {
             return Ok(None);
         }
@@ -153,7 +153,7 @@ impl Push<'_> {
 
     /// What the plan needs from here, one after the other.
     fn contents<'c>(&'c self, spool: &'c File) -> impl Iterator<Item = Result<Content>> + 'c {
-        BufReader::new(spool).split(b'\n').filter_map(|line| match line {
+        BufReader::new(spool).lines().filter_map(|line| match line {
             Ok(line) => self.content(&line).transpose(),
             Err(e) => Some(Err(e.into())),
         })

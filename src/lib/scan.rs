@@ -217,8 +217,7 @@ impl<W: Write> Telling<'_, W> {
         if self.items.is_multiple_of(PROGRESS_STEP) {
             self.report.progress(self.items, 0, Unit::Files);
         }
-        let record = item.into_record(self.modes);
-        self.writer.put_line(|line| record.write(line))
+        self.writer.put(&item.into_record(self.modes))
     }
 }
 

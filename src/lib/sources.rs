@@ -288,7 +288,7 @@ pub fn read_sources(input: impl BufRead) -> Result<Vec<SourceRecord>> {
         if let Line::Record { kind, json } = line
             && kind == "source"
         {
-            let source: SourceRecord = serde_json::from_slice(json)?;
+            let source: SourceRecord = serde_json::from_str(json)?;
             check_box_name(&source.box_name)?;
             found.push(source);
         }

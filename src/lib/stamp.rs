@@ -5,8 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hex;
 use crate::record::Parse;
 
 /// Largest milliseconds since 1970 that a stamp may carry: 12 hex digits. What is read is what a clock
@@ -59,11 +61,27 @@ impl Stamp {
             index: u32::from_be_bytes([i, j, k, l]),
         }
     }
+
+    fn text(self) -> [u8; 26] {
+        let mut text = [b'-'; 26];
+        hex::write(self.ms, &mut text[..12]);
+        hex::write(self.counter.into(), &mut text[13..17]);
+        hex::write(self.index.into(), &mut text[18..]);
+        text
+    }
+
+    fn from_text(text: &[u8]) -> Option<Self> {
+        let (ms, rest) = text.split_first_chunk::<12>()?;
+        let (counter, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<4>()?;
+        let index: &[u8; 8] = rest.strip_prefix(b"-")?.try_into().ok()?;
+        let (counter, index) = (hex::read(counter)?.try_into().ok()?, hex::read(index)?.try_into().ok()?);
+        Some(Self { ms: hex::read(ms)?, counter, index })
+    }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}-{:04x}-{:08x}", self.ms, self.counter, self.index)
+        f.write_str(str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -82,42 +100,26 @@ impl std::error::Error for NotAStamp {}
 impl FromStr for Stamp {
     type Err = NotAStamp;
     fn from_str(text: &str) -> Result<Self, NotAStamp> {
-        let stamp = (|| {
-            let (ms, rest) = text.split_once('-')?;
-            let (counter, index) = rest.split_once('-')?;
-            Some(Self { ms: hex(ms, 12)?, counter: u16::try_from(hex(counter, 4)?).ok()?, index: parse_hex8(index)? })
-        })();
-        stamp.filter(|s| s.ms <= MS_MAX).ok_or(NotAStamp)
+        Self::from_text(text.as_bytes()).ok_or(NotAStamp)
     }
 }
 
 impl Serialize for Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(str::from_utf8(&self.text()).map_err(S::Error::custom)?)
     }
 }
 
 impl<'de> Deserialize<'de> for Stamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Parse { what: "a stamp", parse: |text| text.parse().ok() })
+        deserializer.deserialize_str(Parse { what: "a stamp", parse: |text| Self::from_text(text.as_bytes()) })
     }
-}
-
-/// Reads exactly `digits` lower-case hex digits.
-fn hex(text: &str, digits: usize) -> Option<u64> {
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(u64::from(digit - b'0')),
-        b'a'..=b'f' => Some(u64::from(digit - b'a' + 10)),
-        _ => None,
-    };
-    let of = |number: u64, digit| Some(number << 4 | value(digit)?);
-    (text.len() == digits).then(|| text.bytes().try_fold(0, of)).flatten()
 }
 
 /// Reads the 8 hex digits of an index id or actor.
 #[must_use]
 pub fn parse_hex8(text: &str) -> Option<u32> {
-    hex(text, 8).and_then(|n| u32::try_from(n).ok())
+    if text.len() == 8 { hex::read(text.as_bytes()).and_then(|n| u32::try_from(n).ok()) } else { None }
 }
 
 /// Eight random hex digits' worth, for index ids and actors.

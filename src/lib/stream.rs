@@ -8,7 +8,7 @@ mod ahead;
 use std::borrow::Cow;
 use std::io::{BufRead, Read, Write};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -83,7 +83,7 @@ pub enum Line<'a> {
         /// The record's `type`.
         kind: Cow<'a, str>,
         /// The record itself.
-        json: &'a [u8],
+        json: &'a str,
     },
     /// An error record.
     Error(ErrorRecord),
@@ -120,19 +120,14 @@ impl<R: BufRead> Reader<R> {
             }
             bail!("stream cut short in line {number}");
         }
-        // a parser looks only at the texts that somebody asks for
-        ensure!(str::from_utf8(&self.line).is_ok(), "line {number} is not UTF-8");
-        let kind = match glance(&self.line) {
+        let Ok(json) = str::from_utf8(&self.line) else { bail!("line {number} is not UTF-8") };
+        let kind = match glance(json.as_bytes()) {
             Some(kind) => Cow::Borrowed(kind),
-            None => {
-                let head: Head<'_> =
-                    serde_json::from_slice(&self.line).with_context(|| format!("line {number} is not a record"))?;
-                head.kind
-            }
+            None => serde_json::from_str::<Head<'_>>(json).with_context(|| format!("line {number} is not a record"))?.kind,
         };
         match kind.as_ref() {
             "end" => {
-                let mut end: End = parse(&self.line, number)?;
+                let mut end: End = parse(json, number)?;
                 end.extra.remove("type");
                 let (count, errors) = (number - 1, self.errors);
                 if (end.count, end.errors) != (count, errors) {
@@ -143,9 +138,9 @@ impl<R: BufRead> Reader<R> {
             }
             "error" => {
                 self.errors += 1;
-                Ok(Some(Line::Error(parse(&self.line, number)?)))
+                Ok(Some(Line::Error(parse(json, number)?)))
             }
-            _ => Ok(Some(Line::Record { kind, json: &self.line })),
+            _ => Ok(Some(Line::Record { kind, json })),
         }
     }
 
@@ -188,8 +183,8 @@ fn end_of_text(text: &[u8]) -> Option<usize> {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], number: u64) -> Result<T> {
-    serde_json::from_slice(json).with_context(|| format!("line {number}"))
+fn parse<'a, T: Deserialize<'a>>(json: &'a str, number: u64) -> Result<T> {
+    serde_json::from_str(json).with_context(|| format!("line {number}"))
 }
 
 /// Writes a stream and counts what its trailer says.
@@ -212,16 +207,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn put<T: Serialize>(&mut self, record: &T) -> Result<()> {
-        self.put_line(|line| Ok(serde_json::to_writer(line, record)?))
-    }
-
-    /// Writes one record, which `write` appends to the line.
-    ///
-    /// # Errors
-    /// The output cannot be written, or the record.
-    pub fn put_line(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.buffer.clear();
-        write(&mut self.buffer)?;
+        serde_json::to_writer(&mut self.buffer, record)?;
         self.buffer.push(b'\n');
         self.output.write_all(&self.buffer)?;
         self.count += 1;
@@ -232,8 +219,8 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn put_raw(&mut self, json: &[u8]) -> Result<()> {
-        self.output.write_all(json)?;
+    pub fn put_raw(&mut self, json: impl AsRef<[u8]>) -> Result<()> {
+        self.output.write_all(json.as_ref())?;
         self.output.write_all(b"\n")?;
         self.count += 1;
         Ok(())
@@ -314,7 +301,7 @@ mod tests {
     fn a_whole_stream_is_read() {
         let mut output = Vec::new();
         let mut writer = Writer::new(&mut output);
-        writer.put_raw(br#"{"type":"scan","path":"/a","new":[1]}"#).unwrap();
+        writer.put_raw(r#"{"type":"scan","path":"/a","new":[1]}"#).unwrap();
         writer.put_error(&ErrorRecord { path: "/b".into(), error: "Permission denied".into() }).unwrap();
         assert_eq!(writer.end(Map::new()).unwrap(), 1);
         let text = String::from_utf8(output).unwrap();

@@ -93,7 +93,7 @@ pub(crate) fn records(stream: &[u8]) -> Vec<serde_json::Value> {
     let mut records = Vec::new();
     while let Some(line) = reader.next_line().unwrap() {
         match line {
-            crate::stream::Line::Record { json, .. } => records.push(serde_json::from_slice(json).unwrap()),
+            crate::stream::Line::Record { json, .. } => records.push(serde_json::from_str(json).unwrap()),
             crate::stream::Line::Error(e) => records.push(serde_json::json!({"type": "error", "path": e.path})),
         }
     }

@@ -4,9 +4,10 @@
 use std::fmt;
 
 use serde::de::{Error as _, MapAccess, Visitor};
-use serde::ser::SerializeMap;
+use serde::ser::{Error as _, SerializeMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hex;
 use crate::record::Parse;
 use crate::stamp::parse_hex8;
 
@@ -37,11 +38,6 @@ impl Version {
     #[must_use]
     pub fn of(actor: u32, count: u64) -> Self {
         Self { counts: vec![(actor, count)] }
-    }
-
-    /// Each actor's edits, sorted by actor.
-    pub fn counts(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        self.counts.iter().copied()
     }
 
     /// Whether no edit is counted.
@@ -160,7 +156,7 @@ impl Serialize for Version {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.counts.len()))?;
         for (actor, count) in &self.counts {
-            map.serialize_entry(&format_args!("{actor:08x}"), count)?;
+            map.serialize_entry(&Actor(*actor), count)?;
         }
         map.end()
     }
@@ -168,6 +164,14 @@ impl Serialize for Version {
 
 /// An actor as the key of a map.
 struct Actor(u32);
+
+impl Serialize for Actor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = [0; 8];
+        hex::write(self.0.into(), &mut digits);
+        serializer.serialize_str(str::from_utf8(&digits).map_err(S::Error::custom)?)
+    }
+}
 
 impl<'de> Deserialize<'de> for Actor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

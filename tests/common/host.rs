@@ -67,7 +67,7 @@ impl Host {
 
     /// As a command of this machine does.
     pub fn put(&self, documents: &[Value]) {
-        let documents: Vec<Document> = documents.iter().map(|d| Document::from_json(d.to_string().as_bytes()).unwrap()).collect();
+        let documents: Vec<Document> = documents.iter().map(|d| Document::from_json(&d.to_string()).unwrap()).collect();
         self.index().put(&documents, Origin::Here).unwrap();
     }
 

@@ -65,7 +65,7 @@ pub fn records(stream: &[u8]) -> Vec<Value> {
     let mut all = Vec::new();
     while let Some(line) = reader.next_line().unwrap() {
         match line {
-            Line::Record { json, .. } => all.push(serde_json::from_slice(json).unwrap()),
+            Line::Record { json, .. } => all.push(serde_json::from_str(json).unwrap()),
             Line::Error(error) => all.push(serde_json::json!({"type": "error", "path": error.path, "error": error.error})),
         }
     }
@@ -307,7 +307,7 @@ impl TestBox {
         let documents: Vec<Document> = records(stream)
             .iter()
             .filter(|r| r.get("_id").is_some())
-            .map(|r| Document::from_json(r.to_string().as_bytes()).unwrap())
+            .map(|r| Document::from_json(&r.to_string()).unwrap())
             .collect();
         self.open().put(&documents, Origin::Here).unwrap();
     }

@@ -346,7 +346,7 @@ impl Couches {
             let fields = document.as_object_mut().unwrap();
             conflicts += usize::from(fields.remove("_conflicts").is_some());
             fields.remove("_rev");
-            litter::record::Document::from_json(document.to_string().as_bytes()).unwrap().canonical()
+            litter::record::Document::from_json(&document.to_string()).unwrap().canonical()
         };
         (there.map(text).collect(), conflicts)
     }

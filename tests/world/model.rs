@@ -349,7 +349,7 @@ impl Model {
         if self.now_ms.is_multiple_of(2000) {
             assert!(planned == self.planned(b, from, true), "another plan where every path is looked at");
         }
-        let actions: Vec<Action> = records(&planned, |json| serde_json::from_slice(json).unwrap());
+        let actions: Vec<Action> = records(&planned, |json| serde_json::from_str(json).unwrap());
         let index = self.boxes[b].index;
         let (name, nothing) = (self.boxes[b].name.clone(), Disk::new(NATIVE, false, (0, 0)));
         let mut disk = std::mem::replace(&mut self.boxes[b].disk, nothing);
@@ -436,7 +436,7 @@ fn hash(record: &mut FileRecord, disk: &Disk) {
     }
 }
 
-fn records<T>(stream: &[u8], read: impl Fn(&[u8]) -> T) -> Vec<T> {
+fn records<T>(stream: &[u8], read: impl Fn(&str) -> T) -> Vec<T> {
     let mut reader = Reader::new(stream);
     let mut all = Vec::new();
     while let Some(line) = reader.next_line().unwrap() {
@@ -500,7 +500,7 @@ impl System for Model {
         let mut out = Vec::new();
         let index = &self.indexes[self.boxes[b].index];
         settle(&self.commit_of(b, Vec::new()), false, index, hashed.as_slice(), &mut out, emptied()).unwrap();
-        for record in records::<FileRecord>(&out, |json| serde_json::from_slice(json).unwrap()) {
+        for record in records::<FileRecord>(&out, |json| serde_json::from_str(json).unwrap()) {
             if let Some(letter) = record.status.filter(|s| s != "C") {
                 told.letters.push((letter, record.path.spelled()));
             }

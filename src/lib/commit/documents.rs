@@ -160,7 +160,7 @@ impl<'a> Documents<'a> {
             entry.stamp = self.author.clock.tick(now());
         }
         entry.local.clone_from(&record.local);
-        out.put_line(|line| Document::Entry(entry).write(line))
+        out.put(&Document::Entry(entry))
     }
 
     /// A purged copy that a person commits by name.
@@ -286,10 +286,9 @@ impl<'a> Documents<'a> {
 
     fn put<W: Write>(&mut self, document: Document, out: &mut Writer<W>) -> Result<()> {
         let stamp = self.author.clock.tick(now());
-        let document = match document {
-            Document::Entry(entry) => Document::Entry(Entry { stamp, ..entry }),
-            other => other,
-        };
-        out.put_line(|line| document.write(line))
+        match document {
+            Document::Entry(entry) => out.put(&Document::Entry(Entry { stamp, ..entry })),
+            other => out.put(&other),
+        }
     }
 }

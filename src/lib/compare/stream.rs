@@ -58,7 +58,7 @@ pub fn compare_stream<R: BufRead, W: Write>(
                     Found::Item(item)
                 }
                 "skipped" => {
-                    let SkippedRecord { path, why } = serde_json::from_slice(json).with_context(|| format!("line {number}"))?;
+                    let SkippedRecord { path, why } = serde_json::from_str(json).with_context(|| format!("line {number}"))?;
                     Found::Skipped { path, why }
                 }
                 _ => {
@@ -82,8 +82,8 @@ pub fn compare_stream<R: BufRead, W: Write>(
 }
 
 /// What a `scan` record says was on disk.
-fn item(json: &[u8]) -> Result<(Item, Extra)> {
-    let record = FileRecord::from_json(json)?;
+fn item(json: &str) -> Result<(Item, Extra)> {
+    let record: FileRecord = serde_json::from_str(json)?;
     record.check()?;
     let local = record.local.context("not a record of a scan: no local facts")?;
     let item = Item {
@@ -163,7 +163,7 @@ impl Tracked for Entries<'_> {
 
 fn put<W: Write>(writer: &mut Writer<W>, difference: Difference, report: Option<&mut dyn Report>) -> Result<()> {
     match difference {
-        Difference::Record(record) => writer.put_line(|line| record.write(line)),
+        Difference::Record(record) => writer.put(&record),
         Difference::Unknown(found) => put_unknown(found, writer, report),
     }
 }

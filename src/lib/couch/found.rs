@@ -79,7 +79,7 @@ pub(super) fn of_map(id: &str, mut map: Map<String, Value>, now: SystemTime) -> 
     if !ours && !map.get("stamp").is_some_and(Value::is_string) {
         return Word::Theirs;
     }
-    let read = serde_json::to_vec(&map).map_err(Error::from).and_then(|text| Document::of_kind(&kind, &text));
+    let read = serde_json::to_string(&map).map_err(Error::from).and_then(|text| Document::of_kind(&kind, &text));
     match read.and_then(|document| checked(id, document, now)) {
         Ok(document) => Word::Ours(document),
         Err(_) if !ours => Word::Theirs,

@@ -95,7 +95,7 @@ impl Plan {
                             continue;
                         }
                     };
-                    writer.write_all(json)?;
+                    writer.write_all(json.as_bytes())?;
                     writer.write_all(b"\n")?;
                     if matches!(action.action, Verb::Fetch | Verb::Replace | Verb::Conflict) {
                         see(&action);
@@ -105,7 +105,7 @@ impl Plan {
                 }
                 Line::Error(error) => plan.errors.push(error),
                 Line::Record { json, .. } => {
-                    writer.write_all(json)?;
+                    writer.write_all(json.as_bytes())?;
                     writer.write_all(b"\n")?;
                     plan.foreign.push(offset);
                     offset += json.len() as u64 + 1;
@@ -239,12 +239,12 @@ impl<'a> There<'a> {
 ///
 /// # Errors
 /// It is damaged, or for another box: then nor are the others to be trusted.
-fn read(json: &[u8], box_name: &str) -> Result<Result<Action, ErrorRecord>> {
-    let action = serde_json::from_slice::<Action>(json);
+fn read(json: &str, box_name: &str) -> Result<Result<Action, ErrorRecord>> {
+    let action = serde_json::from_str::<Action>(json);
     let (path, meant) = match &action {
         Ok(action) => (action.path.spelled(), action.box_name.clone()),
         Err(_) => {
-            let value: serde_json::Value = serde_json::from_slice(json).context("not an action")?;
+            let value: serde_json::Value = serde_json::from_str(json).context("not an action")?;
             let field = |name: &str| value.get(name).and_then(|v| v.as_str()).map(str::to_owned);
             (field("path").unwrap_or_else(|| "(no path)".to_owned()), field("box").unwrap_or_default())
         }

@@ -54,7 +54,7 @@ pub fn hash_stream<R: BufRead, W: Write>(
 
 /// One record on its way.
 enum Item {
-    Raw(Vec<u8>),
+    Raw(String),
     Error(ErrorRecord),
     /// To be hashed.
     File(Box<FileRecord>),
@@ -96,15 +96,15 @@ fn next_item<R: BufRead>(input: &mut Reader<R>, gone: Option<&HashSet<u64>>) -> 
         None => None,
         Some(Line::Error(error)) => Some(Item::Error(error)),
         Some(Line::Record { kind, json }) if kind == "scan" => {
-            let mut record = FileRecord::from_json(json).context("not a scan record")?;
+            let mut record: FileRecord = serde_json::from_str(json).context("not a scan record")?;
             record.check().with_context(|| format!("{}", record.path))?;
             if gone.is_some() && certainly_modified(&record) {
                 record.change = Some(Change::Modified);
                 return Ok(Some(Item::Judged(Box::new(record))));
             }
-            Some(if is_wanted(&record, gone) { Item::File(Box::new(record)) } else { Item::Raw(json.to_vec()) })
+            Some(if is_wanted(&record, gone) { Item::File(Box::new(record)) } else { Item::Raw(json.to_owned()) })
         }
-        Some(Line::Record { json, .. }) => Some(Item::Raw(json.to_vec())),
+        Some(Line::Record { json, .. }) => Some(Item::Raw(json.to_owned())),
     })
 }
 
@@ -198,10 +198,10 @@ fn put<W: Write>(output: &mut Writer<W>, item: Item, result: Option<io::Result<H
     match (item, result) {
         (Item::Raw(json), _) => output.put_raw(&json),
         (Item::Error(error), _) => output.put_error(&error),
-        (Item::File(record), None) | (Item::Judged(record), _) => output.put_line(|line| record.write(line)),
+        (Item::File(record), None) | (Item::Judged(record), _) => output.put(&record),
         (Item::File(mut record), Some(Ok(hashed))) => {
             complete(&mut record, hashed);
-            output.put_line(|line| record.write(line))
+            output.put(&record)
         }
         (Item::File(record), Some(Err(cause))) => {
             let (path, error) = (record.path.spelled(), cause.to_string());
@@ -256,7 +256,7 @@ fn spool_sizes<R: BufRead>(input: R, spool: &File) -> Result<HashSet<u64>> {
             Line::Error(error) => spool.put_error(&error)?,
             Line::Record { kind, json } => {
                 if kind == "scan" {
-                    let gone: Gone = serde_json::from_slice(json).context("not a scan record")?;
+                    let gone: Gone = serde_json::from_str(json).context("not a scan record")?;
                     if gone.change == Some(Change::Gone) && gone.ftype == Ftype::File {
                         sizes.insert(gone.was.map_or(gone.size, |was| was.size));
                     }

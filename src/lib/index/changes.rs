@@ -236,7 +236,7 @@ const ENTRIES: Table =
         Ok(Document::Entry(Entry { local: None, ..entry_of(row)? }))
     });
 const MARKS: Table = (MARK_COLUMNS, "marks m JOIN boxes b ON b.id = m.box", "m.seq", |row| Ok(Document::Mark(mark_of(row)?)));
-const DOCUMENTS: Table = ("json", "documents", "seq", |row| Document::from_json(row.get_ref(0)?.as_str()?.as_bytes()));
+const DOCUMENTS: Table = ("json", "documents", "seq", |row| Document::from_json(row.get_ref(0)?.as_str()?));
 
 impl Source {
     fn new((columns, from, seq, read): Table) -> Self {

@@ -564,7 +564,7 @@ fn documents(index: &Sqlite, ours: bool, visit: Visit<'_>) -> Result<()> {
     let mut statement = index.connection.prepare_cached("SELECT json FROM documents ORDER BY id <> 'space', id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let document = Document::from_json(row.get_ref(0)?.as_str()?.as_bytes())?;
+        let document = Document::from_json(row.get_ref(0)?.as_str()?)?;
         if ours != matches!(document, Document::Other(_)) {
             visit(document)?;
         }

@@ -222,7 +222,7 @@ impl Batch<'_> {
     /// The uuid of a space never changes: another one is another space, and nothing of it gets in.
     fn put_space(&mut self, fields: &Fields) -> Result<Outcome> {
         if let Some(old) = self.old_json("space")? {
-            let Document::Space(old) = Document::from_json(old.as_bytes())? else { bail!("the index is damaged: no space") };
+            let Document::Space(old) = Document::from_json(&old)? else { bail!("the index is damaged: no space") };
             if old.text("uuid") != fields.text("uuid") {
                 bail!(
                     "another space: uuid {} here, {} there",
@@ -236,7 +236,7 @@ impl Batch<'_> {
 
     fn put_fields(&mut self, id: &str, fields: &Fields, document: impl Fn(Fields) -> Document) -> Result<Outcome> {
         let old = match self.old_json(id)? {
-            Some(json) => match Document::from_json(json.as_bytes())? {
+            Some(json) => match Document::from_json(&json)? {
                 Document::Space(fields) | Document::Box(_, fields) => fields,
                 // one of an unknown type had taken the name
                 _ => Fields::default(),
@@ -253,7 +253,7 @@ impl Batch<'_> {
     }
 
     fn put_other(&mut self, other: &Other) -> Result<Outcome> {
-        let old = self.old_json(&other.id)?.map(|j| Document::from_json(j.as_bytes())).transpose()?;
+        let old = self.old_json(&other.id)?.map(|j| Document::from_json(&j)).transpose()?;
         // whatever order they come in, the known one stays
         let taken = other.id == "space" || matches!(old, Some(Document::Space(_) | Document::Box(..)));
         if taken {

@@ -425,7 +425,7 @@ impl Index for Sqlite {
         }
         let mut statement = self.connection.prepare_cached("SELECT json FROM documents WHERE id = ?1")?;
         let json: Option<String> = statement.query_row([id], |r| r.get(0)).optional()?;
-        json.map(|j| Document::from_json(j.as_bytes())).transpose()
+        json.map(|j| Document::from_json(&j)).transpose()
     }
 
     fn put(&mut self, documents: &[Document], origin: Origin) -> Result<Vec<Outcome>> {

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::index::groups::{Group, Row};
 use crate::index::sqlite::{BoxId, Boxes};
 use crate::path::{SpacePath, escape};
-use crate::record::{Ftype, Mode, Object, Sha1};
+use crate::record::{Ftype, Mode, Sha1};
 use crate::report::Report;
 use crate::resolve::Heads;
 use crate::stream::Writer;
@@ -57,27 +57,6 @@ struct FileLine<'a> {
     copies: usize,
     boxes: &'a [&'a str],
     flags: &'static str,
-}
-
-impl FileLine<'_> {
-    /// Appends what serde_json would write: there are as many as there are files.
-    fn write(&self, line: &mut Vec<u8>) -> Result<()> {
-        let mut object = Object(line);
-        object.text(r#"{"type":"#, self.kind)?.text(r#","path":"#, self.path)?.text(r#","name":"#, self.name)?;
-        object.text(r#","box":"#, self.box_name)?.ftype(r#","ftype":"#, self.ftype).number(r#","size":"#, self.size);
-        object.signed(r#","mtime":"#, self.mtime).number(r#","mtime_nsec":"#, self.mtime_nsec.into());
-        object.mode(r#","mode":"#, self.mode)?;
-        if let Some(sha1) = self.sha1 {
-            object.sha1(r#","sha1":"#, sha1);
-        }
-        object.optional_text(r#","mime":"#, self.mime.as_deref())?.optional_text(r#","target":"#, self.target.as_deref())?;
-        object.number(r#","copies":"#, self.copies as u64).raw(r#","boxes":["#);
-        for (at, name) in self.boxes.iter().enumerate() {
-            object.text(if at > 0 { "," } else { "" }, name)?;
-        }
-        object.raw("]").text(r#","flags":"#, self.flags)?.raw("}");
-        Ok(())
-    }
 }
 
 /// Writes a `file` record for each path that `wish` asks for.
@@ -178,7 +157,7 @@ impl<W: Write> Lister<'_, W> {
         let full = if self.wish.long { self.scene.index.entry(box_name, path)?.map(|e| e.attrs) } else { None };
         let (mime, target) = full.map_or((None, None), |attrs| (attrs.mime, attrs.target));
         let names: Vec<&str> = self.boxes.all.iter().filter(|b| holders.contains(&b.id)).map(|b| b.name.as_str()).collect();
-        let line = FileLine {
+        self.writer.put(&FileLine {
             kind: "file",
             path: &path.spelled(),
             name: &escape(path.name()),
@@ -194,8 +173,7 @@ impl<W: Write> Lister<'_, W> {
             copies: names.len(),
             boxes: &names,
             flags,
-        };
-        self.writer.put_line(|text| line.write(text))
+        })
     }
 }
 
@@ -206,36 +184,5 @@ fn flags(present: bool, conflict: bool) -> &'static str {
         (true, false) => "c",
         (false, true) => "X",
         (true, true) => "cX",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_written_as_by_serde() {
-        for (sha1, mime, boxes) in [(None, None, &[][..]), (Some(Sha1([9; 20])), Some("text/plain".to_owned()), &["a", "b\"c"])] {
-            let line = FileLine {
-                kind: "file",
-                path: "/a\t",
-                name: "a\t",
-                box_name: "x",
-                ftype: Ftype::File,
-                size: 10,
-                mtime: -5,
-                mtime_nsec: 6,
-                mode: Mode(0o644),
-                sha1,
-                target: mime.clone(),
-                mime,
-                copies: boxes.len(),
-                boxes,
-                flags: "cX",
-            };
-            let mut text = Vec::new();
-            line.write(&mut text).unwrap();
-            assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&line).unwrap());
-        }
     }
 }

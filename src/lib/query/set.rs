@@ -54,7 +54,7 @@ pub fn set<W: Write>(scene: &mut Scene, assignment: &Assignment, value: &str, dr
     fields.set(key, value, scene.index.clock()?.tick(SystemTime::now()));
     let document = if of_space { Document::Space(fields) } else { Document::Box(object.clone(), fields) };
     // a key that documents use otherwise would make this one unreadable
-    let again = Document::from_json(document.canonical().as_bytes()).ok();
+    let again = Document::from_json(&document.canonical()).ok();
     ensure!(again.as_ref() == Some(&document), "{object}.{key}: not a field that can be set");
     if !dry_run {
         scene.index.put(std::slice::from_ref(&document), Origin::Here)?;

@@ -52,7 +52,7 @@ impl Located {
             if let Line::Record { kind, json } = line
                 && kind == "located"
             {
-                said = Some(serde_json::from_slice(json)?);
+                said = Some(serde_json::from_str(json)?);
             }
         }
         let said = said.context("no box there")?;

@@ -20,7 +20,7 @@ impl Document {
             Document::Entry(entry) if entry.extra.is_empty() => entry.check(),
             Document::Mark(mark) if mark.extra.is_empty() => mark.check(),
             // unknown fields may have the names of known ones
-            _ => Self::from_json(&serde_json::to_vec(self)?).map(drop),
+            _ => Self::from_json(&serde_json::to_string(self)?).map(drop),
         }
     }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::wire::check_attrs;
-use super::{Attrs, Extra, Ftype, Local, Mode, Sha1, plain};
+use super::{Attrs, Extra, Ftype, Local, Mode, Sha1};
 use crate::path::SpacePath;
 
 /// What a scan saw at a path, and what the stages after it add. A record of the type `scan`.
@@ -140,14 +140,6 @@ impl FileRecord {
             mime: self.mime.clone(),
             target: self.target.clone(),
         }
-    }
-
-    /// Reads a record of a scan.
-    ///
-    /// # Errors
-    /// It is malformed.
-    pub fn from_json(json: &[u8]) -> Result<Self> {
-        plain::file(json).map_or_else(|| Ok(serde_json::from_slice(json)?), Ok)
     }
 
     /// Refuses what no scan can have seen.

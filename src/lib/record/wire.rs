@@ -6,7 +6,6 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::plain::EntryText;
 use super::{
     Attrs, Document, Entry, Extra, FORMAT, Fields, Ftype, Local, Mark, Mode, SIZE_MAX, Sha1, Want, check_box_name, mark_id,
 };
@@ -172,28 +171,6 @@ impl Wire<'_> {
     }
 }
 
-/// An entry that was read as ltr writes it.
-pub(super) fn checked(text: EntryText<'_>) -> Result<Document> {
-    let rest = text.id.strip_prefix(text.box_name).and_then(|rest| rest.strip_prefix(':'));
-    // a path has one spelling
-    ensure!(rest == Some(text.path_text), "_id is not box:path");
-    let entry = Entry {
-        box_name: text.box_name.to_owned(),
-        path: text.path,
-        attrs: text.attrs,
-        present: text.present,
-        purged: false,
-        moved: None,
-        commit: text.commit,
-        version: text.version,
-        stamp: text.stamp,
-        local: text.local,
-        extra: Extra::new(),
-    };
-    entry.check()?;
-    Ok(Document::Entry(entry))
-}
-
 pub(super) fn check_count(count: u64) -> Result<()> {
     ensure!(count <= crate::version::COUNT_MAX, "commit counter out of range");
     Ok(())
@@ -264,7 +241,7 @@ impl Wire<'_> {
 fn serialize_entry<S: Serializer>(e: &Entry, serializer: S) -> Result<S::Ok, S::Error> {
     let (a, path) = (&e.attrs, e.path.spelled());
     let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("_id", &format_args!("{}:{path}", e.box_name))?;
+    map.serialize_entry("_id", &[&e.box_name, ":", &path].concat())?;
     map.serialize_entry("type", "entry")?;
     map.serialize_entry("box", &e.box_name)?;
     map.serialize_entry("path", &path)?;

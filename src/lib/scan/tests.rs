@@ -430,8 +430,8 @@ fn a_stream_tells_all_of_it() {
     let mut lines = Vec::new();
     while let Some(line) = reader.next_line().unwrap() {
         lines.push(match line {
-            Line::Record { kind, json } if kind == "scan" => serde_json::from_slice::<FileRecord>(json).unwrap().path.spelled(),
-            Line::Record { json, .. } => String::from_utf8(json.to_vec()).unwrap(),
+            Line::Record { kind, json } if kind == "scan" => serde_json::from_str::<FileRecord>(json).unwrap().path.spelled(),
+            Line::Record { json, .. } => json.to_owned(),
             Line::Error(error) => error.error,
         });
     }

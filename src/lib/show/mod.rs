@@ -149,7 +149,7 @@ fn show_all(input: impl BufRead, printer: &mut dyn Printer, report: &mut dyn Rep
 /// One line of the stream.
 struct Record<'a> {
     kind: &'a str,
-    json: &'a [u8],
+    json: &'a str,
     number: u64,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Record<'a> {
     /// # Errors
     /// Names the line: its fields are not what its type says.
     fn parse<T: Deserialize<'a>>(&self) -> Result<T> {
-        serde_json::from_slice(self.json).with_context(|| format!("line {} is no usable {} record", self.number, self.kind))
+        serde_json::from_str(self.json).with_context(|| format!("line {} is no usable {} record", self.number, self.kind))
     }
 }
 

@@ -87,7 +87,7 @@ pub fn get(index: &Sqlite, query: &Query, output: impl Write) -> Result<Exit> {
 fn put(writer: &mut Writer<impl Write>, document: Document) -> Result<()> {
     match document {
         Document::Space(_) => Ok(()),
-        Document::Entry(entry) => writer.put_line(|line| Document::Entry(Entry { local: None, ..entry }).write(line)),
+        Document::Entry(entry) => writer.put(&Document::Entry(Entry { local: None, ..entry })),
         other => writer.put(&other),
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Error, Result};
 use serde_json::{Map, Value};
 
-use super::line::{Ready, Record, Verified, read, tell};
+use super::line::{Ready, Record, Verified, read, told};
 use super::sink::{BATCH, Sink, Tally, uuid};
 use crate::exit::Exit;
 use crate::index::changes::Checkpoint;
@@ -110,7 +110,7 @@ impl From<Error> for Stop {
 enum Pending {
     /// What became of the next document.
     Document,
-    Raw(Vec<u8>),
+    Raw(String),
     Error(ErrorRecord),
 }
 
@@ -184,7 +184,7 @@ impl<'a, W: Write> Put<'a, W> {
         }
     }
 
-    fn take(&mut self, kind: &str, json: &[u8], number: u64, report: &mut dyn Report) -> Result<()> {
+    fn take(&mut self, kind: &str, json: &str, number: u64, report: &mut dyn Report) -> Result<()> {
         self.bytes += json.len();
         self.since.get_or_insert_with(Instant::now);
         match read(kind, json) {
@@ -209,14 +209,14 @@ impl<'a, W: Write> Put<'a, W> {
             }
             Ok(Record::Verified(seen)) => self.verified.push(seen),
             Ok(Record::Foreign) if self.quiet => {}
-            Ok(Record::Foreign) => self.pending.push(Pending::Raw(json.to_vec())),
+            Ok(Record::Foreign) => self.pending.push(Pending::Raw(json.to_owned())),
             Err(error) => self.refuse(number, json, None, &error, report),
         }
         Ok(())
     }
 
-    fn refuse(&mut self, number: u64, json: &[u8], document: Option<&Document>, error: &Error, report: &mut dyn Report) {
-        if !self.sink.refuse(&escape(json), document) {
+    fn refuse(&mut self, number: u64, json: &str, document: Option<&Document>, error: &Error, report: &mut dyn Report) {
+        if !self.sink.refuse(&escape(json.as_bytes()), document) {
             return;
         }
         let (subject, cause) = (format!("line {number}"), format!("{error:#}"));
@@ -247,7 +247,7 @@ impl<'a, W: Write> Put<'a, W> {
             match pending {
                 Pending::Document => {
                     let Some((document, outcome)) = outcomes.next() else { continue };
-                    self.write(|writer| writer.put_line(|line| tell(document, outcome.word(), line)))?;
+                    self.write(|writer| writer.put(&told(document, outcome.word())))?;
                 }
                 Pending::Raw(json) => self.write(|writer| writer.put_raw(&json))?,
                 Pending::Error(record) => self.write(|writer| writer.put_error(&record))?,

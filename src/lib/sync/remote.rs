@@ -134,7 +134,7 @@ fn output_of(session: &mut Session) -> Result<Reader<BufReader<Patient<ChildStdo
 
 fn ready(reader: &mut Reader<BufReader<Patient<ChildStdout>>>) -> Result<Ready> {
     match reader.next_line()? {
-        Some(Line::Record { kind, json }) if kind == "ready" => Ok(serde_json::from_slice(json)?),
+        Some(Line::Record { kind, json }) if kind == "ready" => Ok(serde_json::from_str(json)?),
         _ => bail!("ltr-index-put there is not ready for a sync"),
     }
 }

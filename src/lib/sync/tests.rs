@@ -38,7 +38,7 @@ impl Place {
 }
 
 fn document(value: Value) -> Document {
-    Document::from_json(value.to_string().as_bytes()).unwrap()
+    Document::from_json(&value.to_string()).unwrap()
 }
 
 fn stamp(ms: u64) -> String {

@@ -32,7 +32,7 @@ pub fn init_remote(ssh: &Ssh, remote: &Remote) -> Result<bool> {
     let mut created = false;
     let read = loop {
         match reader.next_line() {
-            Ok(Some(Line::Record { kind, json })) if kind == "index" => match serde_json::from_slice(json) {
+            Ok(Some(Line::Record { kind, json })) if kind == "index" => match serde_json::from_str(json) {
                 Ok(Made { created: made }) => created = made,
                 Err(error) => break Err(error.into()),
             },

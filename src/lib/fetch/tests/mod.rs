@@ -156,7 +156,7 @@ impl World {
             assert_eq!(lines.pop().unwrap()["type"], "end");
         }
         for line in lines.iter().filter(|l| l["type"] == "entry") {
-            Document::from_json(line.to_string().as_bytes()).unwrap();
+            Document::from_json(&line.to_string()).unwrap();
         }
         Ran { lines, exit: exit.map_err(|e| format!("{e:#}")), report }
     }

@@ -174,7 +174,7 @@ fn a_purge_is_newer_than_all_and_says_what_is_here() {
     // the file's own facts go along, and where there are none they vouch for nothing
     assert_eq!((&all[7]["local"]["ino"], &all[7]["local"]["racy"]), (&json!(77), &json!(false)));
     assert_eq!((&all[1]["local"]["racy"], &all[1]["commit"], &all[3]["commit"]), (&json!(true), &json!(2), &json!(0)));
-    let documents: Vec<_> = all.iter().map(|r| Document::from_json(r.to_string().as_bytes()).unwrap()).collect();
+    let documents: Vec<_> = all.iter().map(|r| Document::from_json(&r.to_string()).unwrap()).collect();
     for document in &documents {
         let Document::Entry(new) = document else { unreachable!() };
         for row in scene.index.group(&new.path).unwrap().rows {

@@ -1,10 +1,11 @@
+//! What is written of records and entries can be read again, whatever is in them.
+
 use proptest::option::of;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{entry, file};
+use super::{Attrs, Change, Document, Entry, Extra, FileRecord, Ftype, Local, Mode, Sha1, Was};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Change, Document, Entry, Extra, FileRecord, Ftype, Local, Mode, Sha1, Was};
 use crate::stamp::Stamp;
 use crate::version::Version;
 
@@ -73,75 +74,17 @@ prop_compose! {
     }
 }
 
-/// A line with one byte replaced, removed or doubled.
-fn damage(line: &[u8], at: prop::sample::Index, how: u8) -> Vec<u8> {
-    let (mut damaged, at) = (line.to_vec(), at.index(line.len()));
-    match how {
-        0 => drop(damaged.remove(at)),
-        1 => damaged.insert(at, line[at]),
-        2 => damaged.insert(at, b' '),
-        other => damaged[at] = other,
-    }
-    damaged
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
-    fn a_record_is_written_and_read_as_by_serde(record in records(), at: prop::sample::Index, how in prop_oneof![0u8..3, 32u8..127]) {
-        let mut line = Vec::new();
-        record.write(&mut line).unwrap();
-        prop_assert_eq!(String::from_utf8_lossy(&line), serde_json::to_string(&record).unwrap());
-        let parsed = serde_json::from_slice::<FileRecord>(&line).unwrap();
-        prop_assert_eq!(FileRecord::from_json(&line).unwrap(), parsed);
-        let line = damage(&line, at, how);
-        if let Some(read) = file(&line) {
-            prop_assert_eq!(Some(read), serde_json::from_slice(&line).ok());
-        }
+    fn a_record_is_read_as_it_was_written(record in records()) {
+        let line = serde_json::to_string(&record).unwrap();
+        prop_assert_eq!(serde_json::from_str::<FileRecord>(&line).unwrap(), record);
     }
 
     #[test]
-    fn an_entry_is_written_and_read_as_by_serde(entry_ in entries(), at: prop::sample::Index, how in prop_oneof![0u8..3, 32u8..127]) {
-        let mut line = Vec::new();
-        let document = Document::Entry(entry_.clone());
-        document.write(&mut line).unwrap();
-        prop_assert_eq!(String::from_utf8_lossy(&line), serde_json::to_string(&document).unwrap());
-        for line in [line.clone(), damage(&line, at, how)] {
-            // what a parser makes of the fields in another order
-            let by_parser = serde_json::from_slice::<Value>(&line).ok().map(|mut value| {
-                value["zz"] = Value::Null;
-                value.to_string()
-            });
-            let by_parser = by_parser.and_then(|text| Document::from_json(text.as_bytes()).ok()).map(|document| match document {
-                Document::Entry(mut entry) => {
-                    entry.extra.remove("zz");
-                    Document::Entry(entry)
-                }
-                other => other,
-            });
-            if entry(&line).is_some() {
-                prop_assert_eq!(Document::of_kind("entry", &line).ok(), by_parser);
-            }
-        }
-    }
-}
-
-#[test]
-fn what_commands_write_needs_no_parser() {
-    let scan = r#"{"type":"scan","path":"/d/f.txt","ftype":"file","size":23,"mtime":1795388347,"mtime_nsec":4206,"mode":"0644","local":{"ino":109,"ctime":1795388347,"ctime_nsec":42,"dev":65024,"racy":false},"sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709","mime":"text/plain","status":"N","change":"new"}"#;
-    assert!(file(scan.as_bytes()).is_some());
-    let text = r#"{"_id":"b:/d/f.txt","type":"entry","box":"b","path":"/d/f.txt","ftype":"file","present":true,"commit":1,"size":23,"mtime":1795388347,"mtime_nsec":42,"mode":"0644","sha1":"da39a3ee5e6b4b0d3255bfef95601890afd80709","mime":"text/plain","version":{"644adf23":1},"stamp":"01a20581ef95-0004-6fce07bd","local":{"ino":109,"ctime":1795388347,"ctime_nsec":42,"dev":65024,"racy":false,"status":"N"}}"#;
-    assert!(entry(text.as_bytes()).is_some());
-    for (from, to) in [
-        (":23", ":023"),
-        (":23", ":2.3"),
-        (":23", ":23e1"),
-        ("/d/f", "/d/../f"),
-        (":23", ":99999999999999999999"),
-        ("\"0644\"", "\"8644\""),
-    ] {
-        assert!(file(scan.replace(from, to).as_bytes()).is_none(), "{to}");
-        assert!(entry(text.replace(from, to).as_bytes()).is_none(), "{to}");
+    fn an_entry_is_read_as_it_was_written(entry in entries()) {
+        let document = Document::Entry(entry);
+        let line = serde_json::to_string(&document).unwrap();
+        prop_assert_eq!(Document::from_json(&line).unwrap(), document);
     }
 }
