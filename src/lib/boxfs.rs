@@ -189,6 +189,15 @@ impl BoxRoot {
         Ok(Self { fd, path: path.to_owned(), walk, last, staging, traits: OnceLock::new() })
     }
 
+    /// The same folder with a memory of its own for the folder read from last: for another thread, which reads elsewhere.
+    /// None where the system has no more descriptors.
+    #[must_use]
+    pub fn another(&self) -> Option<Self> {
+        let (fd, path, traits) = (self.fd.try_clone().ok()?, self.path.clone(), self.traits.clone());
+        let walk = AtomicBool::new(self.walk.load(Ordering::Relaxed));
+        Some(Self { fd, path, walk, last: Mutex::default(), staging: Mutex::default(), traits })
+    }
+
     /// The path that it was opened by, for messages and for other programs.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -335,16 +344,18 @@ impl BoxRoot {
 
     /// The folder that holds `path`, for reading: the last one is remembered.
     fn folder_of(&self, path: &SpacePath) -> io::Result<Arc<OwnedFd>> {
-        let folder = parent(path)?;
-        if let Some(fd) = self.held(&folder) {
+        let key = path.split().0;
+        if let Some(fd) = self.held(key) {
             return Ok(fd);
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, fd)) = &*last
-            && *known == folder
+            && known.key() == key
+            && !path.is_root()
         {
             return Ok(Arc::clone(fd));
         }
+        let folder = parent(path)?;
         let fd = Arc::new(self.open_folder(&folder)?);
         *last = Some((folder, Arc::clone(&fd)));
         Ok(fd)
@@ -354,12 +365,12 @@ impl BoxRoot {
     /// been moved out of the box. The staging folder is ltr's own wherever it goes.
     fn fresh_folder_of(&self, path: &SpacePath) -> io::Result<Arc<OwnedFd>> {
         let folder = parent(path)?;
-        self.held(&folder).map_or_else(|| self.open_folder(&folder).map(Arc::new), Ok)
+        self.held(folder.key()).map_or_else(|| self.open_folder(&folder).map(Arc::new), Ok)
     }
 
-    /// The staging folder, if `folder` is that one and it is in use.
-    fn held(&self, folder: &SpacePath) -> Option<Arc<OwnedFd>> {
-        let staging = folder.key() == STAGING.as_bytes();
+    /// The staging folder, if that is the folder with this key and it is in use.
+    fn held(&self, folder: &[u8]) -> Option<Arc<OwnedFd>> {
+        let staging = folder == STAGING.as_bytes();
         if staging { self.staging.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None }
     }
 

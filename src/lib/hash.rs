@@ -1,6 +1,8 @@
 //! What a file's content is: its sha1, and with the same read its media type. The file is looked at
 //! before and after, so that the hash and the facts beside it are of one moment (design section 10.8).
 
+pub mod ahead;
+pub mod item;
 mod magic;
 pub mod stream;
 

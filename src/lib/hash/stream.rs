@@ -3,27 +3,19 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread::Builder;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::ahead::hashing;
+use super::item::{Item, Records, file};
 use super::{Hashed, hash_file, hash_symlink};
 use crate::boxfs::BoxRoot;
 use crate::exit::Exit;
 use crate::record::{Change, FileRecord, Ftype, Was};
 use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
-
-/// Records that wait for their hashes at a time, which bounds memory and keeps the order.
-const BATCH: usize = 512;
-/// Bytes after which a batch is large enough: what was hashed is then passed on, and outlives a kill.
-const BATCH_BYTES: u64 = 256 << 20;
-/// Two readers keep a disk and a core busy; more make an archive disk seek.
-const WORKERS: usize = 2;
 
 /// Passes a stream on, with `sha1` and `mime` in every `scan` record of a file or symlink that was
 /// seen on disk (`local`) and lacks them; `size`, times and `local` then are of the very read. A
@@ -52,67 +44,81 @@ pub fn hash_stream<R: BufRead, W: Write>(
     pass(root, Reader::new(BufReader::new(spool)), output, Some(&gone), report)
 }
 
-/// One record on its way.
-enum Item {
-    Raw(String),
-    Error(ErrorRecord),
-    /// To be hashed.
-    File(Box<FileRecord>),
-    /// Changed by this stage without a hash.
-    Judged(Box<FileRecord>),
+/// What is gone, by size: what decides which new files are hashed for a status.
+pub type Lazily = HashSet<u64>;
+
+/// What there is to do about a record.
+pub(super) enum Work {
+    Hash(Box<FileRecord>),
+    Nothing(Item),
+}
+
+impl Work {
+    /// The record that is passed on.
+    pub(super) fn done(self, root: &BoxRoot) -> Item {
+        let mut record = match self {
+            Work::Nothing(item) => return item,
+            Work::Hash(record) => record,
+        };
+        match hash_record(root, &record) {
+            Ok(hashed) => {
+                complete(&mut record, hashed);
+                Item::File(record)
+            }
+            Err(cause) => Item::Failed(ErrorRecord { path: record.path.spelled(), error: cause.to_string() }),
+        }
+    }
+}
+
+/// The next line of `input`, and what there is to do about it.
+pub(super) fn work_of<R: BufRead>(input: &mut Reader<R>, lazily: Option<&Lazily>) -> Result<Option<Work>> {
+    Ok(match input.next_line()? {
+        None => None,
+        Some(Line::Error(error)) => Some(Work::Nothing(Item::Error(error))),
+        Some(Line::Record { kind, json }) if kind == "scan" => {
+            let mut record = file(json)?;
+            if lazily.is_some() && certainly_modified(&record) {
+                record.change = Some(Change::Modified);
+                return Ok(Some(Work::Nothing(Item::File(Box::new(record)))));
+            }
+            let wanted = is_wanted(&record, lazily);
+            Some(if wanted {
+                Work::Hash(Box::new(record))
+            } else {
+                Work::Nothing(Item::Raw { scan: true, json: json.to_owned() })
+            })
+        }
+        Some(Line::Record { json, .. }) => Some(Work::Nothing(Item::Raw { scan: false, json: json.to_owned() })),
+    })
 }
 
 fn pass<R: BufRead, W: Write>(
     root: &BoxRoot,
     mut input: Reader<R>,
     output: W,
-    gone: Option<&HashSet<u64>>,
+    lazily: Option<&Lazily>,
     report: &mut dyn Report,
 ) -> Result<Exit> {
     let mut output = Writer::new(output);
-    let mut hashed = 0;
-    let mut done: Option<Batch> = None;
-    let mut batch = Batch::read(&mut input, gone)?;
-    loop {
-        // while this batch is hashed the one before is written, and the next one read
-        let next = batch.hash(root, || -> Result<Option<Batch>> {
-            if let Some(done) = done.take() {
-                hashed += done.write(&mut output, report)?;
-                if hashed > 0 {
-                    report.progress(hashed, 0, Unit::Files);
-                }
+    hashing(root, &mut input, lazily, |records| {
+        let mut told = 0;
+        while let Some(item) = records.next()? {
+            put(&mut output, item, report)?;
+            if records.hashed() > told {
+                told = records.hashed();
+                report.progress(told, 0, Unit::Files);
             }
-            if batch.items.is_empty() { Ok(None) } else { Batch::read(&mut input, gone).map(Some) }
-        });
-        let Some(next) = next? else { break };
-        done = Some(std::mem::replace(&mut batch, next));
-    }
+        }
+        Ok(())
+    })?;
     Ok(Exit::of_failures(output.end(trailer(&input))?))
 }
 
-/// The next line; a file whose hash is called for comes as a record, all else as it is.
-fn next_item<R: BufRead>(input: &mut Reader<R>, gone: Option<&HashSet<u64>>) -> Result<Option<Item>> {
-    Ok(match input.next_line()? {
-        None => None,
-        Some(Line::Error(error)) => Some(Item::Error(error)),
-        Some(Line::Record { kind, json }) if kind == "scan" => {
-            let mut record: FileRecord = serde_json::from_str(json).context("not a scan record")?;
-            record.check().with_context(|| format!("{}", record.path))?;
-            if gone.is_some() && certainly_modified(&record) {
-                record.change = Some(Change::Modified);
-                return Ok(Some(Item::Judged(Box::new(record))));
-            }
-            Some(if is_wanted(&record, gone) { Item::File(Box::new(record)) } else { Item::Raw(json.to_owned()) })
-        }
-        Some(Line::Record { json, .. }) => Some(Item::Raw(json.to_owned())),
-    })
-}
-
 /// Whether a hash is called for.
-fn is_wanted(record: &FileRecord, gone: Option<&HashSet<u64>>) -> bool {
+fn is_wanted(record: &FileRecord, lazily: Option<&Lazily>) -> bool {
     let lacks = record.ftype != Ftype::Dir && record.local.is_some() && record.sha1.is_none();
     lacks
-        && match (gone, record.change) {
+        && match (lazily, record.change) {
             (None, _) => true,
             (Some(_), Some(Change::Suspect)) => true,
             (Some(gone), Some(Change::New)) => {
@@ -129,84 +135,18 @@ fn certainly_modified(record: &FileRecord) -> bool {
         && record.was.as_ref().is_some_and(|was| was.size != record.size || was.ftype != record.ftype)
 }
 
-/// Records in their order, with room for a result beside each.
-struct Batch {
-    items: Vec<Item>,
-    slots: Vec<Mutex<Option<io::Result<Hashed>>>>,
-    files: usize,
-}
-
-impl Batch {
-    fn read<R: BufRead>(input: &mut Reader<R>, gone: Option<&HashSet<u64>>) -> Result<Self> {
-        let mut batch = Self { items: Vec::new(), slots: Vec::new(), files: 0 };
-        let mut bytes = 0;
-        while batch.items.len() < BATCH
-            && (bytes < BATCH_BYTES || batch.files < 2 * WORKERS)
-            && let Some(item) = next_item(input, gone)?
-        {
-            if let Item::File(record) = &item {
-                bytes = record.size.saturating_add(bytes);
-                batch.files += 1;
-            }
-            batch.items.push(item);
-            batch.slots.push(Mutex::new(None));
-        }
-        Ok(batch)
-    }
-
-    /// Hashes what is to be hashed, on threads of their own, and meanwhile does `other` on this one.
-    fn hash<T>(&self, root: &BoxRoot, other: impl FnOnce() -> T) -> T {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let (Some(item), Some(slot)) = (self.items.get(at), self.slots.get(at)) else { break };
-                if let Item::File(record) = item {
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash_record(root, record));
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            let wanted = WORKERS.min(self.files);
-            let started = (0..wanted).take_while(|_| Builder::new().spawn_scoped(scope, work).is_ok()).count();
-            let done = other();
-            if started < wanted {
-                // where the system gives no more threads, this one does their part
-                work();
-            }
-            done
-        })
-    }
-
-    /// Writes the records with their results; returns how many were hashed.
-    fn write<W: Write>(self, output: &mut Writer<W>, report: &mut dyn Report) -> Result<u64> {
-        let mut hashed = 0;
-        for (item, slot) in self.items.into_iter().zip(self.slots) {
-            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-            hashed += u64::from(result.is_some());
-            put(output, item, result, report)?;
-        }
-        Ok(hashed)
-    }
-}
-
 fn hash_record(root: &BoxRoot, record: &FileRecord) -> io::Result<Hashed> {
     if record.ftype == Ftype::Symlink { hash_symlink(root, &record.path) } else { hash_file(root, &record.path) }
 }
 
-fn put<W: Write>(output: &mut Writer<W>, item: Item, result: Option<io::Result<Hashed>>, report: &mut dyn Report) -> Result<()> {
-    match (item, result) {
-        (Item::Raw(json), _) => output.put_raw(&json),
-        (Item::Error(error), _) => output.put_error(&error),
-        (Item::File(record), None) | (Item::Judged(record), _) => output.put(&record),
-        (Item::File(mut record), Some(Ok(hashed))) => {
-            complete(&mut record, hashed);
-            output.put(&record)
-        }
-        (Item::File(record), Some(Err(cause))) => {
-            let (path, error) = (record.path.spelled(), cause.to_string());
-            report.failure(&path, &error);
-            output.put_error(&ErrorRecord { path, error })
+fn put<W: Write>(output: &mut Writer<W>, item: Item, report: &mut dyn Report) -> Result<()> {
+    match item {
+        Item::Raw { json, .. } => output.put_raw(&json),
+        Item::Error(error) => output.put_error(&error),
+        Item::File(record) => output.put(&record),
+        Item::Failed(error) => {
+            report.failure(&error.path, &error.error);
+            output.put_error(&error)
         }
     }
 }
@@ -248,9 +188,9 @@ struct Gone {
 }
 
 /// Copies the input into the spool and returns the sizes of the files that are gone.
-fn spool_sizes<R: BufRead>(input: R, spool: &File) -> Result<HashSet<u64>> {
+fn spool_sizes<R: BufRead>(input: R, spool: &File) -> Result<Lazily> {
     let (mut input, mut spool) = (Reader::new(input), Writer::new(BufWriter::new(spool)));
-    let mut sizes = HashSet::new();
+    let mut sizes = Lazily::new();
     while let Some(line) = input.next_line()? {
         match line {
             Line::Error(error) => spool.put_error(&error)?,
