@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use litter::commit::{Author, Commit, record, settle};
+use litter::boxfs::BoxRoot;
+use litter::commit::{Author, Commit, Place, commit, record, settle};
 use litter::exit::Exit;
 use litter::fsinfo::FsTraits;
 use litter::index::sqlite::Access;
@@ -28,6 +29,9 @@ struct Args {
     /// The records before hashing: new files that cannot be renamed ones are then recorded at once
     #[arg(long, value_name = "FILE", conflicts_with = "status")]
     changes: Option<PathBuf>,
+    /// Hash before as ltr-hash does, and put the documents into the index as ltr-index-put does
+    #[arg(long, conflicts_with = "status")]
+    commit: bool,
     /// With --status: only what a commit would record
     #[arg(long, requires = "status")]
     changed: bool,
@@ -47,9 +51,9 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let located = args.place.locate_here()?;
     let fs = FsTraits::at(&located.root)?;
     let named = cli::paths(&args.named, None)?;
-    let commit = Commit { box_name: located.box_name.clone(), named, gone_ok: args.gone_ok, fs };
+    let what = Commit { box_name: located.box_name.clone(), named, gone_ok: args.gone_ok, fs };
     if args.status {
-        return settle(&commit, args.changed, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);
+        return settle(&what, args.changed, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);
     }
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;
@@ -58,5 +62,11 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     }
     let author = Author { own, clock: index.clock()? };
     let changes = args.changes.map(|path| File::open(&path).with_context(|| path.display().to_string())).transpose()?;
-    record(&commit, &index, author, (cli::stdin(), changes), cli::stdout(), cli::spool()?, report)
+    let input = (cli::stdin(), changes);
+    if args.commit {
+        let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
+        let place = Place { root: &root, index: &index, target: &mut located.open(Access::Write)? };
+        return commit(&what, place, author, input, cli::stdout(), cli::spool()?, report);
+    }
+    record(&what, &index, author, input, cli::stdout(), cli::spool()?, report)
 }

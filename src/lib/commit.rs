@@ -5,7 +5,9 @@
 //! what it has hashed.
 
 mod documents;
+mod out;
 mod renames;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,12 @@ use serde_json::Map;
 
 pub use self::documents::Author;
 use self::documents::Documents;
+use self::out::{Lines, Out};
 use self::renames::Renames;
+pub use self::whole::{Place, commit};
 use crate::exit::Exit;
 use crate::fsinfo::FsTraits;
+use crate::hash::item::{self, Item, Records};
 use crate::index::sqlite::Sqlite;
 use crate::path::SpacePath;
 use crate::record::{Change, FileRecord, Ftype, Sha1};
@@ -70,7 +75,13 @@ pub fn settle<R: BufRead, W: Write>(
     let mut writer = Writer::new(output);
     let mut held = Held::new(spool);
     let mut reader = Reader::new(input);
-    read(&mut reader, &mut writer, |record, _| held.put(&record))?;
+    while let Some(item) = Records::next(&mut reader)? {
+        match item {
+            Item::File(record) => held.put(&record)?,
+            Item::Raw { json, .. } => writer.put_raw(&json)?,
+            Item::Error(error) | Item::Failed(error) => writer.put_error(&error)?,
+        }
+    }
     let (renames, mut records) = held.finish(index, &commit.box_name)?;
     while let Some((at, mut record)) = records.next()? {
         if renames.is_old(at) {
@@ -104,16 +115,46 @@ pub fn record<R: BufRead, W: Write>(
     spool: File,
     report: &mut dyn Report,
 ) -> Result<Exit> {
+    let mut lines = Lines { writer: Writer::new(output), report };
+    record_into(commit, index, author, (&mut Reader::new(input), gone), &mut lines, spool)?;
+    Ok(Exit::of_failures(lines.writer.end(Map::new())?))
+}
+
+/// [`record`], whatever the records come from and the documents go into.
+fn record_into(
+    commit: &Commit,
+    index: &Sqlite,
+    author: Author,
+    (records, gone): (&mut dyn Records, Option<File>),
+    out: &mut dyn Out,
+    spool: File,
+) -> Result<()> {
     let candidates = gone.map(Candidates::read).transpose()?;
-    let mut writer = Writer::new(output);
     let mut held = Held::new(spool);
     let mut documents = Documents::new(commit, index, author)?;
-    let mut reader = Reader::new(input);
-    read(&mut reader, &mut writer, |record, writer| match record.change {
-        Some(Change::Gone) => held.put(&record),
-        Some(Change::New) if candidates.as_ref().is_none_or(|c| c.may_be_renamed(&record)) => held.put(&record),
-        _ => documents.changed(&record, writer),
-    })?;
+    while let Some(item) = records.next()? {
+        let record = match item {
+            Item::File(record) => record,
+            Item::Raw { scan: true, json } => Box::new(item::file(&json)?),
+            Item::Raw { json, .. } => {
+                out.raw(&json)?;
+                continue;
+            }
+            Item::Error(error) => {
+                out.error(error)?;
+                continue;
+            }
+            Item::Failed(error) => {
+                out.failure(&error.path.clone(), error)?;
+                continue;
+            }
+        };
+        match record.change {
+            Some(Change::Gone) => held.put(&record)?,
+            Some(Change::New) if candidates.as_ref().is_none_or(|c| c.may_be_renamed(&record)) => held.put(&record)?,
+            _ => documents.changed(&record, out)?,
+        }
+    }
     let (renames, mut records) = held.finish(index, &commit.box_name)?;
     let stop = (!commit.gone_ok).then(|| records.discards(&renames)).transpose()?;
     let stop = match stop {
@@ -127,41 +168,20 @@ pub fn record<R: BufRead, W: Write>(
         }
         if is_old {
             let new = renames.new_of(at, &mut records)?;
-            documents.renamed_away(&record, new, &mut writer)?;
+            documents.renamed_away(&record, new, out)?;
         } else if let Some(old) = renames.old_of(at, &mut records)? {
-            documents.renamed_here(&record, &old, &mut writer)?;
+            documents.renamed_here(&record, &old, out)?;
         } else if record.change == Some(Change::Gone) {
-            documents.gone(&record, &mut writer)?;
+            documents.gone(&record, out)?;
         } else {
-            documents.changed(&record, &mut writer)?;
+            documents.changed(&record, out)?;
         }
     }
     if let Some(cause) = stop {
-        report.failure(&commit.box_name, &cause);
-        writer.put_error(&ErrorRecord { path: "/".to_owned(), error: cause })?;
+        // of which box, is told; in the stream it is about the whole of it
+        out.failure(&commit.box_name, ErrorRecord { path: "/".to_owned(), error: cause })?;
     }
-    Ok(Exit::of_failures(writer.end(Map::new())?))
-}
-
-/// Hands every `scan` record to `take`; error records are passed on, others are not for an index.
-fn read<R: BufRead, W: Write>(
-    reader: &mut Reader<R>,
-    writer: &mut Writer<W>,
-    mut take: impl FnMut(FileRecord, &mut Writer<W>) -> Result<()>,
-) -> Result<()> {
-    loop {
-        let number = reader.line_number() + 1;
-        match reader.next_line()? {
-            None => return Ok(()),
-            Some(Line::Error(error)) => writer.put_error(&error)?,
-            Some(Line::Record { kind, json }) if kind == "scan" => {
-                let record: FileRecord = serde_json::from_str(json).with_context(|| format!("line {number}"))?;
-                record.check().with_context(|| format!("line {number}"))?;
-                take(record, writer)?;
-            }
-            Some(Line::Record { json, .. }) => writer.put_raw(json)?,
-        }
-    }
+    Ok(())
 }
 
 /// Content that a purge covered and that is back on disk: it stays purged unless a person names it.

@@ -60,9 +60,9 @@ impl std::error::Error for Cut {}
 
 /// The `type` of a line, read before the rest.
 #[derive(Deserialize)]
-struct Head<'a> {
+pub(crate) struct Head<'a> {
     #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
 }
 
 /// Reads a stream line by line.

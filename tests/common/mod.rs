@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use litter::boxfs::BoxRoot;
-use litter::commit::{Author, Commit, record, settle};
+use litter::commit::{Author, Commit, Place, commit, record, settle};
 use litter::compare::{Compare, compare_walk};
 use litter::couch::places::Places;
 use litter::create::{Create, create};
@@ -20,7 +20,7 @@ use litter::fetch::{Me, Options, fetch};
 use litter::fsinfo::FsTraits;
 use litter::hash::hash_stream;
 use litter::index::sqlite::{Access, Sqlite};
-use litter::index::{Index, Origin};
+use litter::index::{Index, Origin, Select};
 use litter::ltrbox;
 use litter::path::SpacePath;
 use litter::plan::{Request, plan};
@@ -69,6 +69,24 @@ pub fn records(stream: &[u8]) -> Vec<Value> {
             Line::Error(error) => all.push(serde_json::json!({"type": "error", "path": error.path, "error": error.error})),
         }
     }
+    all
+}
+
+/// Every document of an index but for what is drawn by chance or is of the very moment.
+fn everything(index: &Sqlite) -> Vec<Value> {
+    let mut all = Vec::new();
+    let visit = &mut |document: Document| {
+        let mut value = serde_json::to_value(&document).unwrap();
+        value.as_object_mut().unwrap().remove("stamp");
+        if let Some(version) = value["version"].as_object() {
+            let mut counts: Vec<u64> = version.values().map(|count| count.as_u64().unwrap()).collect();
+            counts.sort_unstable();
+            value["version"] = counts.into();
+        }
+        all.push(value);
+        Ok(())
+    };
+    index.range(&Select::default(), visit).unwrap();
     all
 }
 
@@ -294,12 +312,28 @@ impl TestBox {
         let author = Author { own, clock: index.clock().unwrap() };
         let mut gone = tempfile::tempfile().unwrap();
         gone.write_all(&changes).unwrap();
-        let commit = Commit { gone_ok, ..self.commit_of(named) };
+        let what = Commit { gone_ok, ..self.commit_of(named) };
+        let at_once = self.commit_at_once(&what, &index, author.clone(), &changes);
         let mut out = Vec::new();
         let input = (hashed.as_slice(), Some(gone));
-        record(&commit, &index, author, input, &mut out, tempfile::tempfile().unwrap(), &mut *self.said.borrow_mut()).unwrap();
+        record(&what, &index, author, input, &mut out, tempfile::tempfile().unwrap(), &mut *self.said.borrow_mut()).unwrap();
         self.put(&out);
+        assert_eq!(at_once, (letters(&out), everything(&self.open())), "what `ltr commit` records and what its stages do");
         letters(&out)
+    }
+
+    /// The letters of a commit in one process, and what it makes of a copy of the index.
+    fn commit_at_once(&self, what: &Commit, index: &Sqlite, author: Author, changes: &[u8]) -> (Vec<String>, Vec<Value>) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("copy");
+        index.copy_to(&path).unwrap();
+        let [copy, mut target] = [(); 2].map(|()| Sqlite::open(&path, Access::Write).unwrap());
+        let mut gone = tempfile::tempfile().unwrap();
+        gone.write_all(changes).unwrap();
+        let place = Place { root: &BoxRoot::open(&self.root).unwrap(), index: &copy, target: &mut target };
+        let (mut out, mut said) = (Vec::new(), Collected::default());
+        commit(what, place, author, (changes, Some(gone)), &mut out, tempfile::tempfile().unwrap(), &mut said).unwrap();
+        (letters(&out), everything(&copy))
     }
 
     /// Puts the documents of a stream, as `ltr-index-put` does.

@@ -27,13 +27,12 @@ use crate::tally;
 const OWN: [&str; 3] = [".ltr", ".ltr-tmp", ".ltr-index"];
 
 /// The programs that matter to a command, and calls at which they are killed.
-const COMMIT_CALLS: [(&str, &str); 6] = [
+const COMMIT_CALLS: [(&str, &str); 5] = [
     ("ltr-scan", "write"),
-    ("ltr-hash", "write"),
+    ("ltr-record", "openat"),
     ("ltr-record", "write"),
-    ("ltr-index-put", "write"),
-    ("ltr-index-put", "pwrite64"),
-    ("ltr-index-put", "fdatasync"),
+    ("ltr-record", "pwrite64"),
+    ("ltr-record", "fdatasync"),
 ];
 const PULL_CALLS: [(&str, &str); 10] = [
     ("ltr-index-sync", "pwrite64"),

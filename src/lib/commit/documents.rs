@@ -1,9 +1,8 @@
 //! The documents that record one change: entries with their next versions, and the marks that go along.
 
-use std::io::Write;
-
 use anyhow::{Context, Result};
 
+use super::out::Out;
 use super::{Commit, still_purged};
 use crate::chance::now;
 use crate::index::groups::Row;
@@ -13,7 +12,6 @@ use crate::path::SpacePath;
 use crate::record::{Change, Document, Entry, Extra, FileRecord, Ftype, Local, Mark, Mode, Want};
 use crate::resolve::edited;
 use crate::stamp::{Clock, random_id};
-use crate::stream::Writer;
 use crate::version::Version;
 use crate::wants::Wants;
 
@@ -47,7 +45,7 @@ impl<'a> Documents<'a> {
     }
 
     /// A file that is new, modified, suspect or (named) purged.
-    pub(super) fn changed<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+    pub(super) fn changed(&mut self, record: &FileRecord, out: &mut dyn Out) -> Result<()> {
         if still_purged(self.commit, record) {
             return Ok(());
         }
@@ -61,11 +59,11 @@ impl<'a> Documents<'a> {
     }
 
     /// The new name of something renamed.
-    pub(super) fn renamed_here<W: Write>(&mut self, record: &FileRecord, old: &SpacePath, out: &mut Writer<W>) -> Result<()> {
+    pub(super) fn renamed_here(&mut self, record: &FileRecord, old: &SpacePath, out: &mut dyn Out) -> Result<()> {
         self.new_file(record, Some(old.clone()), out)
     }
 
-    fn new_file<W: Write>(&mut self, record: &FileRecord, renamed: Option<SpacePath>, out: &mut Writer<W>) -> Result<()> {
+    fn new_file(&mut self, record: &FileRecord, renamed: Option<SpacePath>, out: &mut dyn Out) -> Result<()> {
         let rows = self.rows(&record.path)?;
         let mut version = if self.takes_no_note(record, &rows) {
             Version::of(random_id(), 1)
@@ -105,7 +103,7 @@ impl<'a> Documents<'a> {
         if known { Ok(self.index.group(path)?.rows) } else { Ok(Vec::new()) }
     }
 
-    fn modified<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+    fn modified(&mut self, record: &FileRecord, out: &mut dyn Out) -> Result<()> {
         let rows = self.index.group(&record.path)?.rows;
         let own = rows.iter().find(|r| r.box_id == self.me);
         let same_content = own.is_some_and(|o| o.content() == (record.ftype, record.sha1));
@@ -148,7 +146,7 @@ impl<'a> Documents<'a> {
 
     /// A suspect that a hash has cleared: the same document, or one with the new mtime at the same
     /// version, and fresh local facts.
-    fn vouched<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+    fn vouched(&mut self, record: &FileRecord, out: &mut dyn Out) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
         let cleared = record.sha1.is_some() && record.sha1 == entry.attrs.sha1;
         anyhow::ensure!(cleared, "{}: not hashed (is ltr-hash missing from the pipe?)", record.path);
@@ -160,11 +158,11 @@ impl<'a> Documents<'a> {
             entry.stamp = self.author.clock.tick(now());
         }
         entry.local.clone_from(&record.local);
-        out.put(&Document::Entry(entry))
+        out.document(Document::Entry(entry))
     }
 
     /// A purged copy that a person commits by name.
-    fn resurrected<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+    fn resurrected(&mut self, record: &FileRecord, out: &mut dyn Out) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
         let rows = self.index.group(&record.path)?.rows;
         entry.version = crate::resolve::purged(&rows, self.author.own.actor, self.next_commit());
@@ -179,7 +177,7 @@ impl<'a> Documents<'a> {
     }
 
     /// A file that is gone: this box's copy is discarded, and not wanted here any more.
-    pub(super) fn gone<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+    pub(super) fn gone(&mut self, record: &FileRecord, out: &mut dyn Out) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
         let rows = self.index.group(&record.path)?.rows;
         entry.present = false;
@@ -200,12 +198,7 @@ impl<'a> Documents<'a> {
 
     /// The old name of something renamed: a purge that says where it went, so that other boxes move
     /// their copies. Marks go along.
-    pub(super) fn renamed_away<W: Write>(
-        &mut self,
-        record: &FileRecord,
-        new: Option<SpacePath>,
-        out: &mut Writer<W>,
-    ) -> Result<()> {
+    pub(super) fn renamed_away(&mut self, record: &FileRecord, new: Option<SpacePath>, out: &mut dyn Out) -> Result<()> {
         let Some(mut entry) = self.index.entry(&self.commit.box_name, &record.path)? else { return Ok(()) };
         let rows = self.index.group(&record.path)?.rows;
         entry.version = edited(&rows, self.me, self.author.own.actor, self.next_commit());
@@ -224,7 +217,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Committing a file clears a skip on its own path.
-    fn clear_skip<W: Write>(&mut self, record: &FileRecord, out: &mut Writer<W>) -> Result<()> {
+    fn clear_skip(&mut self, record: &FileRecord, out: &mut dyn Out) -> Result<()> {
         if record.path < self.asked {
             // held records come after the others: begin again
             self.wants = self.index.wants(&self.index.boxes()?, &self.commit.box_name)?;
@@ -239,16 +232,16 @@ impl<'a> Documents<'a> {
         self.put_mark(self.commit.box_name.clone(), record.path.clone(), Want::Cleared, (seen, false), out)
     }
 
-    fn put_mark<W: Write>(
+    fn put_mark(
         &mut self,
         box_name: String,
         path: SpacePath,
         want: Want,
         (seen, alone): (u64, bool),
-        out: &mut Writer<W>,
+        out: &mut dyn Out,
     ) -> Result<()> {
         let stamp = self.author.clock.tick(now());
-        out.put(&Document::Mark(Mark { box_name, path, want, seen, alone, stamp, extra: Extra::new() }))
+        out.document(Document::Mark(Mark { box_name, path, want, seen, alone, stamp, extra: Extra::new() }))
     }
 
     /// The number of the commit that is being made.
@@ -284,11 +277,12 @@ impl<'a> Documents<'a> {
         })
     }
 
-    fn put<W: Write>(&mut self, document: Document, out: &mut Writer<W>) -> Result<()> {
+    fn put(&mut self, document: Document, out: &mut dyn Out) -> Result<()> {
         let stamp = self.author.clock.tick(now());
-        match document {
-            Document::Entry(entry) => out.put(&Document::Entry(Entry { stamp, ..entry })),
-            other => out.put(&other),
-        }
+        let document = match document {
+            Document::Entry(entry) => Document::Entry(Entry { stamp, ..entry }),
+            other => other,
+        };
+        out.document(document)
     }
 }

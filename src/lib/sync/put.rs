@@ -17,9 +17,9 @@ use crate::index::changes::Checkpoint;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Origin, Outcome};
 use crate::path::escape;
-use crate::record::Document;
+use crate::record::{Document, Entry, Mark};
 use crate::report::{Report, Unit};
-use crate::stream::{ErrorRecord, Line, Reader, Writer};
+use crate::stream::{ErrorRecord, Head, Line, Reader, Writer};
 
 /// A batch is written when it has this many bytes, or is this old when the next line comes.
 const BATCH_BYTES: usize = 4 << 20;
@@ -77,11 +77,7 @@ pub fn put_stream(
     }
     let mut reader = Reader::new(input);
     if let Err(Stop::Cut(error) | Stop::Failed(error)) = put.run(&mut reader, report) {
-        if put.sink.tally.written == 0 {
-            return Err(error);
-        }
-        report.failure("stdin", &format!("{error:#}"));
-        return Ok(Exit::Part);
+        return put.cut(error, report);
     }
     if options.sync
         && let Some(end) = reader.end()
@@ -115,7 +111,7 @@ enum Pending {
 }
 
 /// A stream on its way into an index.
-pub(super) struct Put<'a, W: Write> {
+pub(crate) struct Put<'a, W: Write> {
     pub(super) sink: Sink<'a>,
     origin: Origin,
     quiet: bool,
@@ -132,7 +128,7 @@ pub(super) struct Put<'a, W: Write> {
 }
 
 impl<'a, W: Write> Put<'a, W> {
-    pub(super) fn new(index: &'a mut Sqlite, output: W, options: &Options) -> Result<Self> {
+    pub(crate) fn new(index: &'a mut Sqlite, output: W, options: &Options) -> Result<Self> {
         let origin = if options.elsewhere || options.sync { Origin::Elsewhere } else { Origin::Here };
         Ok(Self {
             sink: Sink::new(index, origin, options.sync, options.scratch.clone())?,
@@ -170,18 +166,64 @@ impl<'a, W: Write> Put<'a, W> {
             };
             match line {
                 Some(Line::Record { kind, json }) => self.take(&kind, json, number, report)?,
-                Some(Line::Error(record)) => {
-                    if self.sink.refuse(&format!("{}: {}", record.path, record.error), None) {
-                        self.errors += 1;
-                        self.pending.push(Pending::Error(record));
-                    }
-                }
+                Some(Line::Error(record)) => self.pass(record),
                 None => return Ok(self.commit(report)?),
             }
-            if self.is_due() {
-                self.commit(report)?;
-            }
+            self.commit_if_due(report)?;
         }
+    }
+
+    /// Puts a document that a commit here has made.
+    pub(crate) fn document(&mut self, document: Document, report: &mut dyn Report) -> Result<()> {
+        if let Document::Entry(Entry { path, .. }) | Document::Mark(Mark { path, .. }) = &document {
+            self.bytes += path.key().len();
+        }
+        self.since.get_or_insert_with(Instant::now);
+        self.pending.push(Pending::Document);
+        self.documents.push(document);
+        self.commit_if_due(report)
+    }
+
+    /// Takes another record as it came.
+    pub(crate) fn raw(&mut self, json: &str, report: &mut dyn Report) -> Result<()> {
+        let head: Head<'_> = serde_json::from_str(json)?;
+        self.take(&head.kind, json, 0, report)?;
+        self.commit_if_due(report)
+    }
+
+    /// Takes what could not be read.
+    pub(crate) fn error(&mut self, record: ErrorRecord, report: &mut dyn Report) -> Result<()> {
+        self.pass(record);
+        self.commit_if_due(report)
+    }
+
+    /// Ends after the last document, or after an error that came before it.
+    pub(crate) fn finish(mut self, done: Result<()>, report: &mut dyn Report) -> Result<Exit> {
+        let put = self.commit(report);
+        match done {
+            Ok(()) => put.and_then(|()| self.end()),
+            Err(error) => self.cut(error, report),
+        }
+    }
+
+    /// What was put before an error is kept.
+    fn cut(self, error: Error, report: &mut dyn Report) -> Result<Exit> {
+        if self.sink.tally.written == 0 {
+            return Err(error);
+        }
+        report.failure("stdin", &format!("{error:#}"));
+        Ok(Exit::Part)
+    }
+
+    fn pass(&mut self, record: ErrorRecord) {
+        if self.sink.refuse(&format!("{}: {}", record.path, record.error), None) {
+            self.errors += 1;
+            self.pending.push(Pending::Error(record));
+        }
+    }
+
+    fn commit_if_due(&mut self, report: &mut dyn Report) -> Result<()> {
+        if self.is_due() { self.commit(report) } else { Ok(()) }
     }
 
     fn take(&mut self, kind: &str, json: &str, number: u64, report: &mut dyn Report) -> Result<()> {
