@@ -123,4 +123,7 @@ fn a_dry_clone_says_what_a_clone_does() {
     };
     assert_eq!(steps(dry.ok()), steps(wet.ok()));
     assert_eq!(s.ltr(".", ["-n", "init", "new"]).ok(), "ltr: create database  new\n");
+    std::fs::create_dir(s.at("d")).unwrap();
+    let dry = s.ltr(".", ["-n", "create", "space", "d", "d"]);
+    assert!(dry.out.ends_with("ltr: would write cookie for d\n"), "{}", dry.out);
 }
