@@ -261,9 +261,10 @@ pub fn stdin_ahead() -> io::Result<Box<dyn BufRead>> {
 }
 
 /// Standard output for JSON, buffered; on a terminal no byte in it does harm.
-pub fn stdout() -> BufWriter<Box<dyn Write>> {
+pub fn stdout() -> BufWriter<Box<dyn Write + Send>> {
     let terminal = stdout_is_terminal();
-    let output: Box<dyn Write> = if terminal { Box::new(JsonForTerminal::new(io::stdout())) } else { Box::new(io::stdout()) };
+    let output: Box<dyn Write + Send> =
+        if terminal { Box::new(JsonForTerminal::new(io::stdout())) } else { Box::new(io::stdout()) };
     BufWriter::with_capacity(1 << 16, output)
 }
 

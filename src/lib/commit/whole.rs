@@ -47,7 +47,10 @@ pub fn commit<R: BufRead, W: Write>(
     let Place { root, index, target } = place;
     let mut into = Into { put: Put::new(target, output, &Options::default())?, report };
     let mut input = Reader::new(input);
-    let done = hashing(root, &mut input, None, |records| record_into(commit, index, author, (records, gone), &mut into, spool));
+    let done = hashing(root, &mut input, None, |records| {
+        records.read_ahead()?;
+        record_into(commit, index, author, (records, gone), &mut into, spool)
+    });
     into.put.finish(done, into.report)
 }
 

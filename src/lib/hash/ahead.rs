@@ -80,7 +80,8 @@ impl<R: BufRead> Hashing<'_, '_, R> {
         self.hashed
     }
 
-    fn read_ahead(&mut self) -> Result<()> {
+    /// Lets the threads begin.
+    pub(crate) fn read_ahead(&mut self) -> Result<()> {
         while !self.is_read && self.coming.len() < BATCHES {
             let (mut batch, mut bytes, mut files) = (Vec::new(), 0, 0);
             while batch.len() < BATCH && bytes < BATCH_BYTES {

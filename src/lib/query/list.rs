@@ -7,12 +7,13 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::copies::{add_elsewhere, at_path};
+use super::lines::{Lines, lines};
 use super::{CopiesFilter, Scene, counting};
 use crate::exit::Exit;
-use crate::index::groups::{Group, Row};
+use crate::index::groups::{Group, Looks};
 use crate::index::sqlite::{BoxId, Boxes};
 use crate::path::{SpacePath, escape};
-use crate::record::{Ftype, Mode, Sha1};
+use crate::record::{Attrs, Ftype, Mode, Sha1};
 use crate::report::Report;
 use crate::resolve::Heads;
 use crate::stream::Writer;
@@ -51,9 +52,9 @@ struct FileLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sha1: Option<Sha1>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mime: Option<String>,
+    mime: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
+    target: Option<&'a str>,
     copies: usize,
     boxes: &'a [&'a str],
     flags: &'static str,
@@ -63,17 +64,19 @@ struct FileLine<'a> {
 ///
 /// # Errors
 /// The box is unknown, the index cannot be read, or the output not written.
-pub fn list<W: Write>(scene: &Scene, wish: &List, output: W, report: &mut dyn Report) -> Result<Exit> {
+pub fn list<W: Write + Send>(scene: &Scene, wish: &List, output: W, report: &mut dyn Report) -> Result<Exit> {
     let boxes = scene.index.boxes()?;
     let of = if wish.whole { None } else { Some(scene.chosen(&boxes, wish.box_name.as_deref())?.id) };
     let by_content = wish.copies.is_some() && contents_indexed(scene, report);
     let here = scene.here_id(&boxes);
     let counting = counting(&boxes);
-    let mut lister = Lister { scene, boxes: &boxes, counting, here, of, wish, by_content, writer: Writer::new(output) };
-    for path in starts(scene, wish) {
-        lister.list(&path)?;
-    }
-    Ok(Exit::of_failures(lister.writer.end(Map::new())?))
+    let boxes = &boxes;
+    let write = |found: Found, writer: &mut Writer<W>| put(&found, boxes, writer);
+    let writer = lines(Writer::new(output), write, |lines| {
+        let mut lister = Lister { scene, boxes, counting, here, of, wish, by_content, lines };
+        starts(scene, wish).iter().try_for_each(|path| lister.list(path))
+    })?;
+    Ok(Exit::of_failures(writer.end(Map::new())?))
 }
 
 /// Without an index on content every look for other copies would read every row.
@@ -93,7 +96,18 @@ fn starts(scene: &Scene, wish: &List) -> Vec<SpacePath> {
     }
 }
 
-struct Lister<'a, W: Write> {
+/// What there is at a path.
+struct Found {
+    path: SpacePath,
+    box_id: BoxId,
+    looks: Looks,
+    holders: Vec<BoxId>,
+    /// Where it is asked for.
+    full: Option<Attrs>,
+    flags: &'static str,
+}
+
+struct Lister<'a, 's, 'e> {
     scene: &'a Scene,
     boxes: &'a Boxes,
     counting: Vec<BoxId>,
@@ -102,15 +116,15 @@ struct Lister<'a, W: Write> {
     of: Option<BoxId>,
     wish: &'a List,
     by_content: bool,
-    writer: Writer<W>,
+    lines: &'a mut Lines<'s, 'e, Found>,
 }
 
-impl<W: Write> Lister<'_, W> {
+impl Lister<'_, '_, '_> {
     fn list(&mut self, start: &SpacePath) -> Result<()> {
         let own = self.scene.index.group(start)?;
         let held = own.rows.iter().find(|r| Some(r.box_id) == self.of && r.present);
         if held.is_some_and(|row| row.ftype != Ftype::Dir) {
-            return self.found(&own);
+            return self.found(own);
         }
         let deep = self.wish.whole || self.wish.recursive;
         let mut groups = if deep { self.scene.index.groups(start) } else { self.scene.index.groups_in(start)? };
@@ -121,13 +135,13 @@ impl<W: Write> Lister<'_, W> {
         while let Some(group) = groups.next()? {
             // of a folder, what is in it
             if self.wish.whole || group.path != *start {
-                self.found(&group)?;
+                self.found(group)?;
             }
         }
         Ok(())
     }
 
-    fn found(&mut self, group: &Group) -> Result<()> {
+    fn found(&mut self, group: Group) -> Result<()> {
         let heads = || Heads::of(&group.rows, |id| self.counting.contains(&id));
         let row = match self.of {
             Some(id) => group.of(id).filter(|r| r.present),
@@ -149,32 +163,33 @@ impl<W: Write> Lister<'_, W> {
         let present = self.here.and_then(|id| group.of(id)).is_some_and(|r| r.present);
         // nearly everywhere there is one content, which is in no conflict
         let conflict = group.rows.iter().any(|other| other.content() != row.content()) && heads().conflict();
-        self.put(&group.path, row, &holders, flags(present, conflict))
+        let (box_id, looks, flags) = (row.box_id, row.looks(), flags(present, conflict));
+        let name = || self.boxes.by_id(box_id).map_or("", |b| b.name.as_str());
+        let full = if self.wish.long { self.scene.index.entry(name(), &group.path)?.map(|e| e.attrs) } else { None };
+        self.lines.put(Found { path: group.path, box_id, looks, holders, full, flags })
     }
+}
 
-    fn put(&mut self, path: &SpacePath, row: &Row, holders: &[BoxId], flags: &'static str) -> Result<()> {
-        let box_name = self.boxes.by_id(row.box_id).map_or("", |b| b.name.as_str());
-        let full = if self.wish.long { self.scene.index.entry(box_name, path)?.map(|e| e.attrs) } else { None };
-        let (mime, target) = full.map_or((None, None), |attrs| (attrs.mime, attrs.target));
-        let names: Vec<&str> = self.boxes.all.iter().filter(|b| holders.contains(&b.id)).map(|b| b.name.as_str()).collect();
-        self.writer.put(&FileLine {
-            kind: "file",
-            path: &path.spelled(),
-            name: &escape(path.name()),
-            box_name,
-            ftype: row.ftype,
-            size: row.size,
-            mtime: row.mtime.0,
-            mtime_nsec: row.mtime.1,
-            mode: row.mode,
-            sha1: row.sha1,
-            mime,
-            target,
-            copies: names.len(),
-            boxes: &names,
-            flags,
-        })
-    }
+fn put<W: Write>(found: &Found, boxes: &Boxes, writer: &mut Writer<W>) -> Result<()> {
+    let Found { path, box_id, looks, holders, full, flags } = found;
+    let boxes_with: Vec<&str> = boxes.all.iter().filter(|b| holders.contains(&b.id)).map(|b| b.name.as_str()).collect();
+    writer.put(&FileLine {
+        kind: "file",
+        path: &path.spelled(),
+        name: &escape(path.name()),
+        box_name: boxes.by_id(*box_id).map_or("", |b| b.name.as_str()),
+        ftype: looks.ftype,
+        size: looks.size,
+        mtime: looks.mtime.0,
+        mtime_nsec: looks.mtime.1,
+        mode: looks.mode,
+        sha1: looks.sha1,
+        mime: full.as_ref().and_then(|attrs| attrs.mime.as_deref()),
+        target: full.as_ref().and_then(|attrs| attrs.target.as_deref()),
+        copies: boxes_with.len(),
+        boxes: &boxes_with,
+        flags,
+    })
 }
 
 /// `c`: a copy is in the box here; `X`: boxes hold edits that conflict.

@@ -6,6 +6,7 @@
 mod boxes;
 mod copies;
 mod diff;
+mod lines;
 mod list;
 mod locate;
 mod mark;
