@@ -7,7 +7,8 @@ mod magic;
 pub mod stream;
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -161,9 +162,27 @@ fn racy(stat: &Stat, begun: SystemTime, tick: Duration, stable_ctime: bool) -> b
     changed >= (i64::try_from(safe.as_secs()).unwrap_or(i64::MAX), safe.subsec_nanos())
 }
 
+thread_local! {
+    /// The media types of the endings met: to look each up anew took a tenth of what hashing a small file does.
+    static ENDINGS: RefCell<HashMap<OsString, Option<&'static str>>> = RefCell::default();
+}
+
+/// How many endings are remembered: people have a few dozen, and files that are named by chance any number.
+const ENDINGS_MAX: usize = 1024;
+
 /// The media type that the name of a file says; where it says none, [`mime_of_content`] tells.
 fn mime_of_name(name: &[u8]) -> Option<&'static str> {
-    mime_guess::from_path(Path::new(OsStr::from_bytes(name))).first_raw()
+    let ending = Path::new(OsStr::from_bytes(name)).extension()?;
+    ENDINGS.with_borrow_mut(|known| {
+        if let Some(&mime) = known.get(ending) {
+            return mime;
+        }
+        let mime = mime_guess::from_ext(ending.to_str()?).first_raw();
+        if known.len() < ENDINGS_MAX {
+            known.insert(ending.to_owned(), mime);
+        }
+        mime
+    })
 }
 
 fn mime_of_content(first: &[u8]) -> &'static str {

@@ -31,7 +31,7 @@ pub(super) struct Told<'a> {
     id: String,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a SpacePath>,
+    path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,13 +49,17 @@ pub(super) struct Verified {
 
 /// What is told about `document`.
 pub(super) fn told<'a>(document: &'a Document, outcome: &'static str) -> Told<'a> {
-    let (path, local) = match document {
-        Document::Entry(e) => (Some(&e.path), e.local.as_ref()),
-        Document::Mark(m) => (Some(&m.path), None),
-        _ => (None, None),
+    let (id, path, local) = match document {
+        Document::Entry(e) => {
+            // nearly all are entries: to spell each path once instead of twice is a hundredth of a first commit
+            let path = e.path.spelled();
+            ([&e.box_name, ":", &path].concat(), Some(path), e.local.as_ref())
+        }
+        Document::Mark(m) => (document.id(), Some(m.path.spelled()), None),
+        _ => (document.id(), None, None),
     };
     let (status, renamed) = local.map_or((None, None), |l| (l.status.as_deref(), l.renamed.as_ref()));
-    Told { kind: "put", id: document.id(), outcome, path, status, renamed }
+    Told { kind: "put", id, outcome, path, status, renamed }
 }
 
 /// What a line is to an index.
