@@ -3,7 +3,8 @@
 use anyhow::Result;
 use rusqlite::params;
 
-use super::sqlite::{BoxId, Sqlite, ftype_number, ftype_of};
+use super::columns::{ftype_number, ftype_of};
+use super::sqlite::{BoxId, Sqlite};
 use crate::record::{Ftype, Sha1};
 use crate::stamp::Stamp;
 

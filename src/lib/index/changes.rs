@@ -10,7 +10,8 @@ use std::str::FromStr;
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sqlite::{ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, mark_of};
+use super::columns::{ENTRY_COLUMNS, MARK_COLUMNS, entry_of, mark_of};
+use super::sqlite::Sqlite;
 use super::{Index, Visit};
 use crate::record::{Document, Entry};
 use crate::stamp::{Stamp, parse_hex8, random_id};

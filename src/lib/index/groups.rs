@@ -10,114 +10,16 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 
+use super::columns::{MARK_COLUMNS, ftype_number, mark_of};
 use super::page::{Page, ROW_COLUMNS, row_of};
-use super::sqlite::{BoxId, Boxes, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, entry_of, mark_of};
-use super::{Select, Visit};
+pub use super::row::{Group, Looks, Row, Vouch};
+use super::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::{SEPARATOR, SpacePath, key_is_within};
-use crate::record::{Document, Entry, Fields, Ftype, Mark, Mode, Sha1};
-use crate::stamp::Stamp;
-use crate::version::Version;
+use crate::record::{Fields, Ftype, Mark};
 use crate::wants::Wants;
 
 /// Rows read at once.
 const PAGE: usize = 1024;
-
-/// What one box has at a path, as far as comparing and planning need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Whose.
-    pub box_id: BoxId,
-    /// Kind of file.
-    pub ftype: Ftype,
-    /// Whether the box holds it.
-    pub present: bool,
-    /// Whether this is a purge.
-    pub purged: bool,
-    /// Bytes.
-    pub size: u64,
-    /// Modification time as its creator recorded it, seconds and nanoseconds.
-    pub mtime: (i64, u32),
-    /// Permission bits.
-    pub mode: Mode,
-    /// Content hash.
-    pub sha1: Option<Sha1>,
-    /// The box's commit counter then.
-    pub commit: u64,
-    /// Which edit.
-    pub version: Version,
-    /// When written.
-    pub stamp: Stamp,
-    /// Local facts, of a box of this machine.
-    pub vouch: Option<Vouch>,
-}
-
-/// Local facts that let a file pass as unchanged without hashing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vouch {
-    /// Inode.
-    pub ino: u64,
-    /// Status change time, seconds and nanoseconds.
-    pub ctime: (i64, u32),
-    /// As young as its hash: vouches for nothing.
-    pub racy: bool,
-}
-
-impl Row {
-    /// What is compared: kind and hash.
-    #[must_use]
-    pub fn content(&self) -> (Ftype, Option<Sha1>) {
-        (self.ftype, self.sha1)
-    }
-
-    /// What is held against a file on disk.
-    #[must_use]
-    pub fn looks(&self) -> Looks {
-        let Self { ftype, size, mtime, mode, sha1, vouch, .. } = *self;
-        Looks { ftype, size, mtime, mode, sha1, vouch }
-    }
-}
-
-/// Of a row, what is held against a file on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Looks {
-    /// Kind of file.
-    pub ftype: Ftype,
-    /// Bytes.
-    pub size: u64,
-    /// Modification time, seconds and nanoseconds.
-    pub mtime: (i64, u32),
-    /// Permission bits.
-    pub mode: Mode,
-    /// Content hash.
-    pub sha1: Option<Sha1>,
-    /// Local facts, of a box of this machine.
-    pub vouch: Option<Vouch>,
-}
-
-impl Looks {
-    /// What is compared: kind and hash.
-    #[must_use]
-    pub fn content(&self) -> (Ftype, Option<Sha1>) {
-        (self.ftype, self.sha1)
-    }
-}
-
-/// All rows of one path, sorted by box number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The path.
-    pub path: SpacePath,
-    /// What each box has there.
-    pub rows: Vec<Row>,
-}
-
-impl Group {
-    /// The row of one box.
-    #[must_use]
-    pub fn of(&self, box_id: BoxId) -> Option<&Row> {
-        self.rows.iter().find(|r| r.box_id == box_id)
-    }
-}
 
 /// Reads groups in path order.
 #[derive(Debug)]
@@ -201,69 +103,6 @@ impl Sqlite {
         Ok(Group { path: path.clone(), rows })
     }
 
-    /// Every present row with the content `sha1`, in path order of its folders.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn holders(&self, ftype: Ftype, sha1: Sha1) -> Result<Vec<(SpacePath, Row)>> {
-        let sql = format!(
-            "SELECT {ROW_COLUMNS}, key FROM entries JOIN folders ON id = folder
-             WHERE sha1 = ?1 AND present AND NOT purged"
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut found = statement.query([sha1.0])?;
-        let mut holders = Vec::new();
-        while let Some(sql_row) = found.next()? {
-            let row = row_of(sql_row)?;
-            if row.ftype == ftype {
-                let folder = SpacePath::from_key(sql_row.get_ref(17)?.as_blob()?)?;
-                let path = folder.join(sql_row.get_ref(0)?.as_blob()?)?;
-                holders.push((folder, path, row));
-            }
-        }
-        // most contents have a row or two, for which SQLite would make a sorter: a third of a plan
-        holders.sort_by(|a, b| (a.0.key(), a.1.name(), a.2.box_id).cmp(&(b.0.key(), b.1.name(), b.2.box_id)));
-        Ok(holders.into_iter().map(|(_, path, row)| (path, row)).collect())
-    }
-
-    /// The paths whose purge says that they were renamed to `path`.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn moved_to(&self, path: &SpacePath) -> Result<Vec<SpacePath>> {
-        let sql = "SELECT key, name FROM entries JOIN folders ON id = folder WHERE moved = ?1 AND purged";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([path.key()])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(SpacePath::from_key(row.get_ref(0)?.as_blob()?)?.join(row.get_ref(1)?.as_blob()?)?);
-        }
-        Ok(found)
-    }
-
-    /// Whether [`Sqlite::index_contents`] has nothing to do.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn has_content_index(&self) -> Result<bool> {
-        let known = "SELECT 1 FROM sqlite_master WHERE name = 'entries_sha1'";
-        Ok(self.connection.prepare_cached(known)?.exists([])?)
-    }
-
-    /// Makes the index on content, without which [`Sqlite::holders`] reads every row. Left out while
-    /// the first files are loaded, where it would cost ten times what it costs afterwards.
-    ///
-    /// # Errors
-    /// The index cannot be written; a read-only one is used without.
-    pub fn index_contents(&self) -> Result<()> {
-        if !self.has_content_index()? {
-            self.connection.execute_batch("CREATE INDEX IF NOT EXISTS entries_sha1 ON entries (sha1)")?;
-        }
-        Ok(())
-    }
-}
-
-impl Sqlite {
     /// The intentions for the box `name`, asked in path order.
     ///
     /// # Errors
@@ -311,7 +150,7 @@ impl Groups<'_> {
              (SELECT name FROM entries WHERE folder = ?1 AND name > ?2 AND present AND NOT purged AND ftype <> {} AND box IN ({})
               GROUP BY name HAVING count(*) < {enough} OR min(sha1) <> max(sha1) OR min(ftype) <> max(ftype)
               ORDER BY name LIMIT ?3) ORDER BY name, box",
-            super::sqlite::ftype_number(Ftype::Dir),
+            ftype_number(Ftype::Dir),
             ids.join(","),
         ));
         self
@@ -532,72 +371,4 @@ pub fn below(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
     from.push(SEPARATOR);
     to.push(SEPARATOR + 1);
     (from, to)
-}
-
-/// See [`super::Index::range`].
-pub(super) fn range(index: &Sqlite, select: &Select, visit: Visit<'_>) -> Result<()> {
-    let wanted = |name: &str| select.boxes.is_empty() || select.boxes.iter().any(|b| b == name);
-    documents(index, true, &mut |document| match &document {
-        Document::Box(name, _) if !wanted(name) => Ok(()),
-        _ => visit(document),
-    })?;
-    let mut groups = index.groups(&select.under);
-    let boxes = index.boxes()?;
-    while let Some(group) = groups.next()? {
-        let mut names: Vec<&str> = group.rows.iter().filter_map(|row| boxes.by_id(row.box_id)).map(|b| b.name.as_str()).collect();
-        names.sort_unstable();
-        for name in names.into_iter().filter(|name| wanted(name)) {
-            if let Some(entry) = index.entry(name, &group.path)? {
-                visit(Document::Entry(Entry { local: None, ..entry }))?;
-            }
-        }
-    }
-    marks(index, select, &mut |document| match &document {
-        Document::Mark(mark) if !wanted(&mark.box_name) => Ok(()),
-        _ => visit(document),
-    })?;
-    documents(index, false, visit)
-}
-
-/// The documents kept as JSON: space and boxes (`ours`), or those of unknown types.
-fn documents(index: &Sqlite, ours: bool, visit: Visit<'_>) -> Result<()> {
-    let mut statement = index.connection.prepare_cached("SELECT json FROM documents ORDER BY id <> 'space', id")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let document = Document::from_json(row.get_ref(0)?.as_str()?)?;
-        if ours != matches!(document, Document::Other(_)) {
-            visit(document)?;
-        }
-    }
-    Ok(())
-}
-
-fn marks(index: &Sqlite, select: &Select, visit: Visit<'_>) -> Result<()> {
-    let sql = format!("SELECT {MARK_COLUMNS} FROM marks m JOIN boxes b ON b.id = m.box ORDER BY m.key, b.name");
-    let mut statement = index.connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let mark = mark_of(row)?;
-        if mark.path.is_within(&select.under) {
-            visit(Document::Mark(mark))?;
-        }
-    }
-    Ok(())
-}
-
-/// Reads all entries with the content `sha1`, absent ones too.
-///
-/// # Errors
-/// The index cannot be read, or `visit` failed.
-pub fn by_sha1(index: &Sqlite, sha1: Sha1, visit: Visit<'_>) -> Result<()> {
-    let sql = format!(
-        "SELECT {ENTRY_COLUMNS} FROM entries e JOIN folders f ON f.id = e.folder JOIN boxes b ON b.id = e.box
-         WHERE e.sha1 = ?1 ORDER BY f.key, e.name, b.name"
-    );
-    let mut statement = index.connection.prepare(&sql)?;
-    let mut rows = statement.query([sha1.0])?;
-    while let Some(row) = rows.next()? {
-        visit(Document::Entry(Entry { local: None, ..entry_of(row)? }))?;
-    }
-    Ok(())
 }

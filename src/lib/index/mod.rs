@@ -4,14 +4,20 @@
 //! the replica that reads are made from. What only a local index can answer quickly (rows joined by
 //! path, by content, local facts) belongs to [`sqlite::Sqlite`] itself.
 
+mod boxes;
 pub mod census;
 pub mod changes;
+mod columns;
+mod contents;
 pub mod couch;
 pub mod groups;
+mod open;
 pub mod own;
 mod page;
 mod put;
+pub mod range;
 pub mod refused;
+mod row;
 mod schema;
 pub mod settled;
 pub mod sqlite;

@@ -12,8 +12,9 @@ use anyhow::{Context, Result};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row as SqlRow, Rows};
 
-use super::groups::{Group, Looks, Row, Vouch};
-use super::sqlite::{BoxId, ftype_of, version_of};
+use super::boxes::BoxId;
+use super::columns::{ftype_of, version_of};
+use super::row::{Group, Looks, Row, Vouch};
 use crate::path::{SEPARATOR, SpacePath};
 use crate::record::{Mode, Sha1};
 use crate::stamp::Stamp;

@@ -4,7 +4,8 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::changes::begin_era;
-use super::sqlite::{self, ENTRY_COLUMNS, MARK_COLUMNS, Sqlite, ftype_number};
+use super::columns::{ENTRY_COLUMNS, MARK_COLUMNS, entry_of, ftype_number, mark_of};
+use super::sqlite::{self, Sqlite};
 use super::{Origin, Outcome};
 use crate::path::SpacePath;
 use crate::record::{Document, Entry, Extra, Fields, Mark, Other, Want};
@@ -165,7 +166,7 @@ impl Batch<'_> {
              WHERE e.folder = ?1 AND e.name = ?2 AND e.box = ?3"
         );
         let mut statement = self.cached(&sql)?;
-        let old = statement.query_row(params![folder, entry.path.name(), box_id], |r| Ok(sqlite::entry_of(r))).optional()?;
+        let old = statement.query_row(params![folder, entry.path.name(), box_id], |r| Ok(entry_of(r))).optional()?;
         Ok(old.transpose()?.map(|e| Entry { local: None, ..e }))
     }
 
@@ -191,8 +192,7 @@ impl Batch<'_> {
         let at = self.box_at(&mark.box_name)?;
         let box_id = self.boxes[at].id;
         let sql = format!("SELECT {MARK_COLUMNS} FROM marks m JOIN boxes b ON b.id = m.box WHERE m.box = ?1 AND m.key = ?2");
-        let old =
-            self.cached(&sql)?.query_row(params![box_id, mark.path.key()], |r| Ok(sqlite::mark_of(r))).optional()?.transpose()?;
+        let old = self.cached(&sql)?.query_row(params![box_id, mark.path.key()], |r| Ok(mark_of(r))).optional()?.transpose()?;
         let verdict = compare(mark.stamp, old.as_ref().map(|o| o.stamp), || {
             let (new, old) = (Document::Mark(mark.clone()), old.clone().map(Document::Mark));
             old.map_or(std::cmp::Ordering::Greater, |o| new.canonical().cmp(&o.canonical()))

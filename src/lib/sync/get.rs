@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use crate::exit::Exit;
-use crate::index::groups::by_sha1;
+use crate::index::range::by_sha1;
 use crate::index::sqlite::Sqlite;
 use crate::index::{Index, Select, Visit};
 use crate::path::{SpacePath, escape};
