@@ -91,10 +91,10 @@ impl<'a> Documents<'a> {
     /// What every box has at `path`. In a folder that the index does not know, that is nothing: two
     /// look-ups for each file of a new tree took a third of its commit.
     fn rows(&mut self, path: &SpacePath) -> Result<Vec<Row>> {
-        let folder = path.parent().unwrap_or_default();
         let known = match &self.folder {
-            Some((last, known)) if *last == folder => *known,
+            Some((last, known)) if last.key() == path.split().0 => *known,
             _ => {
+                let folder = path.parent().unwrap_or_default();
                 let known = self.index.knows_in(&folder)?;
                 self.folder = Some((folder, known));
                 known

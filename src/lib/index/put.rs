@@ -1,6 +1,6 @@
 //! Putting documents: the merge rule, in one transaction a batch.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::changes::begin_era;
@@ -91,8 +91,8 @@ impl Batch<'_> {
     }
 
     fn put_entry(&mut self, entry: &Entry) -> Result<Outcome> {
-        let parent = entry.path.parent().context("an entry is not for /")?;
-        let folder = self.folder_id(parent.key())?;
+        ensure!(!entry.path.is_root(), "an entry is not for /");
+        let folder = self.folder_id(entry.path.split().0)?;
         let at = self.box_at(&entry.box_name)?;
         let box_id = self.boxes[at].id;
         let mut written = self.upsert_entry(entry, folder, box_id, false)?;
