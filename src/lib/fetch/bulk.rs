@@ -5,7 +5,8 @@
 //! It is not for what is large: tar has no way to begin in the middle.
 //!
 //! Measured with 20,000 files of 4 KiB over a line of 40 ms: 1.38 of the time of `rsync -a` with one stream, 1.02 with
-//! two and all that `warm.rs` does. Where the cores are the limit one stream is all that is opened.
+//! two and all that `warm.rs` does. On two cores, where they are the limit, all processes of such a pull took 2.5 s of
+//! them, and 2.2 s since tar writes more at a time and the pipe from ssh holds more; those of `rsync -a` take 1.6 s.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -27,6 +28,8 @@ use crate::ssh::{Life, Patient, is_silence};
 /// Files, and bytes, that may be on their way.
 const AHEAD: (usize, u64) = (1024, 16 << 20);
 const VIA: &str = "tar";
+/// Blocks of 512 bytes that tar writes at a time: by default it is 20, each a packet for ssh at both ends.
+const RECORD: &str = "128";
 /// Names that are sent at a time.
 const NAMES: usize = 64;
 /// Files that wait for the first tar where a second one pays.
@@ -111,8 +114,8 @@ impl Tar {
     /// # Errors
     /// It cannot be started.
     pub(super) fn start(from: &Elsewhere) -> Result<Self> {
-        let words =
-            ["tar", "-C", &from.remote.path, "-c", "-f", "-", "--no-recursion", "--hard-dereference", "--null", "-T", "-"];
+        let written = ["-c", "-b", RECORD, "-f", "-", "--no-recursion", "--hard-dereference"];
+        let words = [&["tar", "-C", &from.remote.path], &written[..], &["--null", "-T", "-"]].concat();
         let mut tar = from.ssh.command(&from.remote, &words)?;
         let tar = tar.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = tar.spawn().context("cannot run ssh")?;
