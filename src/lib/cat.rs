@@ -77,7 +77,7 @@ impl Search<'_> {
                 let remote = Remote::parse(url)?.with_context(|| format!("not the url of a box: {url}"))?;
                 check_box(self.ssh, &remote, &entry.box_name, self.reaching.uuid.as_deref())?;
                 let elsewhere = Elsewhere::new(&entry.box_name, remote, self.ssh, None);
-                take(entry, &mut RemoteFile::new(&elsewhere, &entry.path), spool)
+                take(entry, &mut RemoteFile::new(&elsewhere, &entry.path, &|_| {}), spool)
             }
             Cost::Nowhere => bail!("out of reach"),
         }

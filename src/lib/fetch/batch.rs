@@ -173,8 +173,8 @@ impl Run<'_> {
     pub(super) fn own_copy(&mut self, action: &Action) -> Result<Option<SpacePath>> {
         let put = action.sha1.and_then(|sha1| self.have_at.get(&sha1)).cloned();
         for own in [action.source.clone(), put].into_iter().flatten() {
-            let Ok(mut file) = self.root.open_file(&own) else { continue };
-            if !crate::boxfs::stat_of(&file).is_ok_and(|stat| stat.size == action.size) {
+            let Ok((mut file, stat)) = self.root.open_seen(&own) else { continue };
+            if stat.size != action.size {
                 continue;
             }
             if let Some(path) = self.fill(action, &mut file, &own.spelled())?.flatten() {
@@ -188,8 +188,7 @@ impl Run<'_> {
     fn copy_from_box(&mut self, action: &Action, number: usize) -> Result<Option<SpacePath>> {
         let source = action.from.get(number).context("no such source")?;
         let Known::Local(root) = self.sources.place(source, &mut |text| self.report.notice(&text)) else { return Ok(None) };
-        let opened = root.open_file(&source.path).and_then(|file| Ok((crate::boxfs::stat_of(&file)?, file)));
-        let (stat, mut file) = match opened {
+        let (mut file, stat) = match root.open_seen(&source.path) {
             Ok(opened) => opened,
             Err(e) => {
                 self.report.notice(&format!("{}: in box {}: {e}", source.path, source.box_name));

@@ -5,15 +5,13 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::shelf::WRITTEN;
 use crate::boxfs::BoxRoot;
 use crate::hash::{BLOCK, Hasher};
 use crate::path::SpacePath;
 use crate::record::Sha1;
 
 const LOOK: Duration = Duration::from_millis(3);
-/// Bytes after which what came is sent on to the disk, so that little is left to wait for at the end.
-const WRITTEN: u64 = 64 << 20;
-
 /// Files that grow, in the order in which they come.
 pub(super) struct Follow<'f> {
     pub(super) root: &'f BoxRoot,

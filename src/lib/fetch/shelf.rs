@@ -1,15 +1,22 @@
 //! The staging folder as all threads of a run see it: a file gets its content, is checked, and has its
 //! mode and time, before anybody hears of it. Who may use which name is the business of `staging.rs`.
+//!
+//! A small file is read whole, checked and then written, where blocks cannot be shared: so a file of 4 KiB from another
+//! box of the same disk takes 16 system calls from the first look to its entry, and took 26 as a copy that can be resumed.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::Mode as Bits;
 use rustix::io::Errno;
 
+use super::movers::LARGE;
 use crate::boxfs::{BoxRoot, Kind, Stat, set_mtime_of};
-use crate::hash::{BLOCK, Hasher, hash_path};
+use crate::hash::{BLOCK, Hasher, hash_path, sha1_of};
 use crate::path::SpacePath;
 use crate::record::{Action, Ftype, Mode, Sha1};
 use crate::ssh::is_silence;
@@ -18,12 +25,16 @@ use crate::ssh::is_silence;
 const CREATED: Mode = Mode(0o600);
 /// Bits that many a umask takes away.
 const MASKED: u32 = 0o022;
+/// Bytes after which what was written is sent on to the disk while more comes, so that little is left to wait for.
+pub(super) const WRITTEN: u64 = 64 << 20;
 
 /// The staging folder.
 #[derive(Clone)]
 pub(super) struct Shelf<'a> {
     root: &'a BoxRoot,
     folder: SpacePath,
+    /// Whether the file system was found not to share blocks between files.
+    shares_nothing: Arc<AtomicBool>,
 }
 
 /// Where bytes come from: opened at an offset, so that a transfer can be resumed.
@@ -74,7 +85,7 @@ impl Origin for File {
 
 impl<'a> Shelf<'a> {
     pub(super) fn new(root: &'a BoxRoot, folder: SpacePath) -> Self {
-        Self { root, folder }
+        Self { root, folder, shares_nothing: Arc::default() }
     }
 
     /// The box that it is in.
@@ -97,9 +108,12 @@ impl<'a> Shelf<'a> {
     /// right content; else nothing is left.
     pub(super) fn fill(&self, action: &Action, place: &SpacePath, origin: &mut dyn Origin) -> Result<bool> {
         let sha1 = action.sha1.context("a file has a sha1")?;
+        if action.size < LARGE && (origin.file().is_none() || self.shares_nothing.load(Ordering::Relaxed)) {
+            return self.fill_at_once(action, place, origin);
+        }
         loop {
             let (mut file, kept) = self.begin(place, action.size)?;
-            if copy(&mut file, kept, action.size, origin)? == sha1 {
+            if self.copy(&mut file, kept, action.size, origin)? == sha1 {
                 set_attributes(self.root, place, action)?;
                 return Ok(true);
             }
@@ -108,6 +122,24 @@ impl<'a> Shelf<'a> {
                 return Ok(false);
             }
         }
+    }
+
+    /// As [`Shelf::fill`], by way of memory: what is small is not worth to be continued.
+    fn fill_at_once(&self, action: &Action, place: &SpacePath, origin: &mut dyn Origin) -> Result<bool> {
+        let mut content = Vec::with_capacity(usize::try_from(action.size)? + 1);
+        if action.size > 0 {
+            // one byte more than there should be tells a file that has grown
+            let reader = origin.open_at(0).map_err(source_failed)?;
+            reader.take(action.size + 1).read_to_end(&mut content).map_err(source_failed)?;
+            let read = content.len();
+            if (read as u64) < action.size {
+                return Err(source_failed(anyhow!("ended after {read} of {} bytes", action.size)));
+            }
+        }
+        if Some(sha1_of(&content)) != action.sha1 {
+            return Ok(false);
+        }
+        self.put(action, place, &content).map(|()| true)
     }
 
     /// Puts `content` at `place`, which nobody else uses. It has been compared with its hash.
@@ -174,35 +206,67 @@ impl<'a> Shelf<'a> {
         }
         Ok((self.root.create(path)?, 0))
     }
-}
 
-/// Appends to `file`, which holds the first `kept` bytes, and returns the hash of all.
-fn copy(file: &mut File, kept: u64, size: u64, origin: &mut dyn Origin) -> Result<Sha1> {
-    if kept == 0
-        && let Some(source) = origin.file()
-        && rustix::fs::ioctl_ficlone(&*file, source).is_ok()
-    {
-        // the blocks are the source's: what cannot be read is its fault
-        return Ok(pump_into(Hasher::default(), file, None, size.saturating_add(1))?.0.finish());
-    }
-    file.rewind()?;
-    let (mut hasher, mut total) = pump_into(Hasher::default(), file, None, kept)?;
-    if total < size {
-        let mut reader = origin.open_at(total).map_err(source_failed)?;
-        // one byte more than there should be tells a file that has grown
-        let (h, more) = pump_into(hasher, &mut reader, Some(file), (size - total).saturating_add(1))?;
-        (hasher, total) = (h, total + more);
-        if total < size {
-            return Err(source_failed(anyhow!("ended after {total} of {size} bytes")));
+    /// Appends to `file`, which holds the first `kept` bytes, and returns the hash of all.
+    fn copy(&self, file: &mut File, kept: u64, size: u64, origin: &mut dyn Origin) -> Result<Sha1> {
+        if kept == 0
+            && let Some(source) = origin.file()
+        {
+            if rustix::fs::ioctl_ficlone(&*file, source).is_ok() {
+                // the blocks are the source's: what cannot be read is its fault
+                return Ok(pump_into(Hasher::default(), file, None, size.saturating_add(1))?.0.finish());
+            }
+            self.shares_nothing.store(true, Ordering::Relaxed);
         }
+        file.rewind()?;
+        let (mut hasher, mut total) = pump_into(Hasher::default(), file, None, kept)?;
+        if total < size {
+            let mut reader = origin.open_at(total).map_err(source_failed)?;
+            // one byte more than there should be tells a file that has grown
+            let (h, more) = pump_to_disk(hasher, &mut reader, file, (size - total).saturating_add(1))?;
+            (hasher, total) = (h, total + more);
+            if total < size {
+                return Err(source_failed(anyhow!("ended after {total} of {size} bytes")));
+            }
+        }
+        Ok(hasher.finish())
     }
-    Ok(hasher.finish())
 }
 
 /// Copies and hashes up to `limit` bytes.
 pub(crate) fn pump(reader: &mut dyn Read, writer: Option<&mut File>, limit: u64) -> Result<(Sha1, u64)> {
     let (hasher, total) = pump_into(Hasher::default(), reader, writer, limit)?;
     Ok((hasher.finish(), total))
+}
+
+/// As [`pump_into`]; of what is large, what came is sent on to the disk while more comes.
+fn pump_to_disk(hasher: Hasher, reader: &mut dyn Read, file: &mut File, limit: u64) -> Result<(Hasher, u64)> {
+    if limit <= WRITTEN {
+        return pump_into(hasher, reader, Some(file), limit);
+    }
+    let behind = file.try_clone()?;
+    let (tell, told) = sync_channel(1);
+    std::thread::scope(|scope| {
+        let (mut hasher, mut total) = (hasher, 0);
+        // where the system gives no thread, the sync at the end does it all
+        let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
+            for () in told {
+                // what cannot be written, that sync tells
+                let _ = behind.sync_data();
+            }
+        });
+        while total < limit {
+            let part = WRITTEN.min(limit - total);
+            let (h, came) = pump_into(hasher, reader, Some(file), part)?;
+            (hasher, total) = (h, total + came);
+            if came < part {
+                break;
+            }
+            let _ = tell.try_send(());
+        }
+        drop(tell);
+        Ok((hasher, total))
+    })
 }
 
 /// Hashes up to `limit` bytes, and writes them where there is a writer. What cannot be read is

@@ -1,8 +1,9 @@
 //! A box on another machine: its verifier, and one of its files as a stream.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,9 @@ use crate::path::SpacePath;
 use crate::reach::far::check_box;
 use crate::space::Remote;
 use crate::ssh::{Session, Ssh, if_file};
+
+/// How often it is told what came.
+const TOLD: Duration = Duration::from_millis(50);
 
 /// A program that may be missing, here or there: once that was found out, it is not tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +117,16 @@ impl Elsewhere {
 pub(crate) struct RemoteFile<'a> {
     elsewhere: &'a Elsewhere,
     path: SpacePath,
+    /// Hears how many bytes came.
+    tell: &'a dyn Fn(u64),
     session: Option<Session>,
     /// Whether bytes were asked for.
     pub(super) opened: bool,
 }
 
 impl<'a> RemoteFile<'a> {
-    pub(crate) fn new(elsewhere: &'a Elsewhere, path: &SpacePath) -> Self {
-        Self { elsewhere, path: path.clone(), session: None, opened: false }
+    pub(crate) fn new(elsewhere: &'a Elsewhere, path: &SpacePath, tell: &'a dyn Fn(u64)) -> Self {
+        Self { elsewhere, path: path.clone(), tell, session: None, opened: false }
     }
 
     /// Ends the ssh of this file, which has ended or sends bytes that nobody wants. Returns whether it
@@ -138,6 +144,32 @@ impl Origin for RemoteFile<'_> {
         self.stop();
         self.opened = true;
         let stdout = self.session.insert(session).stdout.take().context("ssh has an output")?;
-        Ok(Box::new(stdout))
+        Ok(Box::new(Told { reader: stdout, tell: self.tell, untold: 0, last: Instant::now() }))
+    }
+}
+
+/// Tells from time to time how many bytes were read.
+struct Told<'a, R> {
+    reader: R,
+    tell: &'a dyn Fn(u64),
+    untold: u64,
+    last: Instant,
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.untold += read as u64;
+        if read == 0 || self.last.elapsed() >= TOLD {
+            (self.tell)(std::mem::take(&mut self.untold));
+            self.last = Instant::now();
+        }
+        Ok(read)
+    }
+}
+
+impl<R> Drop for Told<'_, R> {
+    fn drop(&mut self) {
+        (self.tell)(self.untold);
     }
 }

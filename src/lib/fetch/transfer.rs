@@ -1,5 +1,7 @@
 //! Bringing files from another machine, by the system's own programs: rsync where both sides have it,
-//! else sftp, which speaks the protocol of today's scp; `tail` over ssh for what neither can name.
+//! else sftp, which speaks the protocol of today's scp; `tail` over ssh for what neither can name, and for what is
+//! huge: it is hashed on its way from the pipe to the file, which takes a twentieth less of the processors than sftp
+//! and the reading of what it wrote.
 //!
 //! It is sftp and not scp(1) because scp makes a connection for each file and always begins at the
 //! start, while `get -a` takes the files of a batch through one connection and continues a file that was
@@ -30,7 +32,9 @@ use crate::ssh::words_of;
 
 /// Longest line of an sftp batch, in bytes; sftp's own buffer has 2048.
 pub(crate) const LINE: usize = 2000;
-/// How often it is looked whether too much comes.
+/// From this size on a file is worth a program of its own.
+const HUGE: u64 = 64 << 20;
+/// How often it is looked whether too much comes, and told what came.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of a program that was to bring a batch.
@@ -56,7 +60,18 @@ pub(super) struct Transfer<'t, 'a> {
 impl Transfer<'_, '_> {
     /// Brings the files of `wants`, which are of one kind.
     pub(super) fn run(&self, wants: Vec<Want>) -> Vec<(Want, Outcome)> {
-        let mut wants = wants;
+        // nothing holds a stream back to a rate
+        let streams = |want: &Want| want.kind == movers::Kind::Large && want.action.size >= HUGE && self.movers.limit.is_none();
+        let (huge, wants): (Vec<_>, Vec<_>) = wants.into_iter().partition(streams);
+        let mut done = self.one_by_one(huge);
+        done.extend(self.by_programs(wants));
+        done
+    }
+
+    fn by_programs(&self, mut wants: Vec<Want>) -> Vec<(Want, Outcome)> {
+        if wants.is_empty() {
+            return Vec::new();
+        }
         let large = wants.first().is_some_and(|want| want.kind == movers::Kind::Large);
         // sftp is twice as fast with what is large, and continues what another box began
         let programs = if large { [Program::Sftp, Program::Rsync] } else { [Program::Rsync, Program::Sftp] };
@@ -338,7 +353,8 @@ impl Transfer<'_, '_> {
                 continue;
             }
             let Some((_, path)) = want.at(self.id) else { continue };
-            let mut file = RemoteFile::new(self.from, path);
+            let tell = |bytes| self.movers.tell(Event::Bytes(bytes, Arc::clone(self.from)));
+            let mut file = RemoteFile::new(self.from, path, &tell);
             let taken = self.movers.shelf.fill(&want.action, &want.place, &mut file);
             if let Err(error) = &taken
                 && (file.stop() || error.downcast_ref().is_some_and(SourceFailed::is_silence))

@@ -1,5 +1,6 @@
 use std::os::unix::fs::MetadataExt;
 
+use super::super::movers::MANY;
 use super::*;
 
 #[test]
@@ -140,6 +141,9 @@ fn only_a_failing_source_is_passed_over() {
         let mut file = fs::File::open(w.at("there/a")).unwrap();
         let short = run.staging.fill(&action, &mut file).unwrap_err();
         assert!(short.is::<super::super::shelf::SourceFailed>() && short.to_string().contains("ended after 3 of 5"));
+        // a small file is read before anything is written
+        w.write("there/a", "hello");
+        let mut file = fs::File::open(w.at("there/a")).unwrap();
         fs::remove_dir_all(w.at("here/.ltr-tmp")).unwrap();
         let own = run.staging.fill(&action, &mut file).unwrap_err();
         assert!(!own.is::<super::super::shelf::SourceFailed>());
@@ -230,4 +234,51 @@ fn touch_sets_mode_and_time_of_what_is_right() {
     let ran = w.run(&[touch]).well();
     assert_eq!(ran.report.notices, ["/a: modified since the last commit: left alone"]);
     assert_eq!(ran.told(), [""; 0]);
+}
+
+#[test]
+fn of_many_small_files_what_the_first_source_lacks_is_had_from_the_next() {
+    let w = World::new();
+    let from = |path: &str| {
+        json!([
+            {"box":"there","url":w.at("there").to_str().unwrap(),"path":path},
+            {"box":"third","url":w.at("third").to_str().unwrap(),"path":path},
+        ])
+    };
+    let mut actions = Vec::new();
+    for n in 0..MANY + 6 {
+        let path = format!("/f{n:02}");
+        // two have the same content, and one has none
+        let text = match n {
+            20 | 21 => "twin".to_owned(),
+            22 => String::new(),
+            _ => format!("text {n:02}"),
+        };
+        match n {
+            7 => w.write(&format!("third{path}"), &text),
+            8 => {
+                w.write(&format!("there{path}"), "TEXT 08");
+                w.write(&format!("third{path}"), &text);
+            }
+            9 => w.write(&format!("there{path}"), "TEXT 09"),
+            _ => w.write(&format!("there{path}"), &text),
+        }
+        actions.push(w.action("fetch", &path, &text, json!({"from":from(&path)})));
+    }
+    let ran = w.run(&actions);
+    assert_eq!(ran.failure(), "/f09: could not be had from there, third");
+    let notices = ran.report.notices.join("\n");
+    for path in ["/f08", "/f09"] {
+        assert_eq!(
+            notices.matches(&format!("{path}: in box there: source changed since its last commit")).count(),
+            1,
+            "{notices}"
+        );
+    }
+    assert!(notices.contains("/f07: in box there: No such file"), "{notices}");
+    assert_eq!((w.read("here/f20").as_deref(), w.read("here/f21").as_deref()), (Some("twin"), Some("twin")));
+    assert_eq!((w.read("here/f22").as_deref(), w.read("here/f08").as_deref()), (Some(""), Some("text 08")));
+    assert_eq!(w.files().len(), MANY + 5, "{:?}", w.files());
+    let used = |path: &str| ran.lines.iter().find(|l| l["type"] == "done" && l["path"] == path).unwrap()["used"].clone();
+    assert_eq!((used("/f06"), used("/f07"), used("/f08")), (json!(0), json!(1), json!(1)));
 }
