@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
-use litter::fetch::{Me, Options, fetch, stage};
+use litter::fetch::{Me, Options, fetch, stage, vouched};
 use litter::index::sqlite::{Access, now_ms};
 use litter::plan::is_awaited;
 use litter::report::Report as _;
@@ -83,6 +83,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
         // what cannot be told stays
         awaited: &|sha1| is_awaited(&index, &located.box_name, sha1).unwrap_or(true),
+        vouched: &|path, stat| vouched(&root, &index.entry(&located.box_name, path).ok()??, stat),
     };
     let mut clock = index.clock()?;
     let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };

@@ -388,6 +388,7 @@ impl TestBox {
         let mut index = self.open();
         let own = ltrbox::at(&self.root, &Places::below(&self.root)).unwrap().own(&mut index).unwrap();
         let ssh = Ssh::new("ssh", true).unwrap();
+        let root = BoxRoot::open(&self.root).unwrap();
         let options = Options {
             gone_ok: false,
             total_files: index.count_files(&self.name).unwrap(),
@@ -400,11 +401,11 @@ impl TestBox {
             limit: None,
             trusted: &|_, _| false,
             awaited: &|sha1| litter::plan::is_awaited(&index, &self.name, sha1).unwrap_or(true),
+            vouched: &|path, stat| litter::fetch::vouched(&root, &index.entry(&self.name, path).ok()??, stat),
         };
         let mut clock = index.clock().unwrap();
         let mut me = Me { clock: &mut clock, actor: own.actor, commit: own.commits };
         let mut out = Vec::new();
-        let root = BoxRoot::open(&self.root).unwrap();
         let spool = tempfile::tempfile().unwrap();
         fetch(&root, plan, &mut out, spool, &mut me, &options, &mut *self.said.borrow_mut()).unwrap();
         self.put(&out);

@@ -62,8 +62,13 @@ impl Run<'_> {
         self.examine_if(action, |_| true)
     }
 
-    /// As [`Run::examine`], but what is large and certainly about to be replaced is not read yet.
+    /// As [`Run::examine`], but what is large and certainly about to be replaced is not read yet. In a folder that was
+    /// just made nothing is: the rename that replaces nothing is the look.
     pub(super) fn glance(&self, action: &Action) -> Result<Seen> {
+        let is_new = action.action == Verb::Fetch && action.have.is_none() && is_plain(action);
+        if is_new && self.made.is_some() && self.made == action.path.parent() {
+            return Ok(Seen::Nothing);
+        }
         self.examine_if(action, |there| !can_wait(action, there))
     }
 
@@ -80,7 +85,10 @@ impl Run<'_> {
             Kind::Dir if self.makes_room(action) => Ok(Seen::EmptyFolder),
             Kind::Dir => bail!("a folder is in the way"),
             Kind::Other => bail!("something that is neither file, folder nor symlink is in the way"),
-            Kind::File if !read(&stat) => Ok(Seen::Unread),
+            Kind::File if !read(&stat) => Ok(match (self.vouched)(&action.path, &stat) {
+                Some(sha1) => Seen::of(Hashed { sha1, mime: None, stat, racy: false }, action),
+                None => Seen::Unread,
+            }),
             Kind::File | Kind::Symlink => {
                 let hashed = hash_path(self.root, &action.path).context("cannot read what is there")?;
                 Ok(Seen::of(hashed, action))

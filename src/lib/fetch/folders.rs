@@ -35,6 +35,7 @@ impl Run<'_> {
                 return Ok(None);
             }
             self.root.mkdir(&action.path, open)?;
+            self.made = Some(action.path.clone());
             return Ok(Some(kept));
         };
         if action.have.is_none() && !self.root.lists(&action.path)? {

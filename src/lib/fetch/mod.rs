@@ -56,6 +56,7 @@ use crate::stream::{ErrorRecord, Tagged, Writer};
 use crate::version::Version;
 
 pub use foreign::stage;
+pub use look::vouched;
 pub use verify::verify_stream;
 
 use movers::Movers;
@@ -101,6 +102,8 @@ pub struct Options<'a> {
     pub trusted: &'a dyn Fn(&Source, Sha1) -> bool,
     /// Whether a later pull may bring a content: then what is there of it stays.
     pub awaited: &'a dyn Fn(Sha1) -> bool,
+    /// The content of a file of this box that looks like this, where its looks prove that it is what the index says.
+    pub vouched: &'a dyn Fn(&SpacePath, &Stat) -> Option<Sha1>,
 }
 
 /// Carries out the plan in `input` in the box at `root`, whose lock the caller holds. `spool` is an
@@ -165,12 +168,14 @@ fn carry_out<W: Write>(
             commit: me.commit,
             report,
             sources,
+            vouched: options.vouched,
             needed: plan.needs.values().filter_map(|need| need.sha1).chain(std::mem::take(&mut plan.twice)).collect(),
             needs: std::mem::take(&mut plan.needs),
             served: HashSet::new(),
             vacated: HashSet::new(),
             have_at: HashMap::new(),
             own_folder: None,
+            made: None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
             came_from: HashMap::new(),
@@ -206,6 +211,7 @@ struct Run<'a> {
     commit: u64,
     report: &'a mut dyn Report,
     sources: &'a Sources<'a>,
+    vouched: &'a dyn Fn(&SpacePath, &Stat) -> Option<Sha1>,
     needs: HashMap<SpacePath, plan::Need>,
     /// Of the steps that need these, the paths of those that have what they need.
     served: HashSet<SpacePath>,
@@ -217,6 +223,8 @@ struct Run<'a> {
     have_at: HashMap<Sha1, SpacePath>,
     /// The folder that was last found to be this box's, not a nested one's.
     own_folder: Option<SpacePath>,
+    /// The folder that this run made last.
+    made: Option<SpacePath>,
     /// What this run took out of its place for a later step.
     set_aside: Vec<SpacePath>,
     /// What an interrupted run took out of a path and left in the staging folder, by that path.

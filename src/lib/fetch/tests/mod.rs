@@ -148,6 +148,7 @@ impl World {
             limit: None,
             trusted: &|_, _| self.trusted,
             awaited: &|_| self.awaited,
+            vouched: &|_, _| None,
         };
         let spool = tempfile::tempfile().unwrap();
         let exit = fetch(&root, input.as_bytes(), &mut output, spool, &mut me, &options, &mut report);
@@ -188,6 +189,8 @@ impl World {
             vacated: HashSet::new(),
             have_at: HashMap::new(),
             own_folder: None,
+            made: None,
+            vouched: &|_, _| None,
             set_aside: Vec::new(),
             displaced: HashMap::new(),
             came_from: HashMap::new(),
@@ -239,6 +242,7 @@ pub(super) fn options(ssh: &Ssh) -> Options<'_> {
         limit: None,
         trusted: &|_, _| false,
         awaited: &|_| false,
+        vouched: &|_, _| None,
     }
 }
 
