@@ -50,6 +50,24 @@ fn a_box_is_found_by_its_url_and_files_come_by_sftp_where_there_is_no_rsync() {
     pull(&far, "there", &format!("scp sftp://{place}/a"));
 }
 
+#[test]
+fn a_huge_file_comes_through_a_pipe_unless_it_is_held_back() {
+    use std::os::unix::fs::FileExt;
+    let Some(far) = Far::new(ALL) else { return };
+    let url = far.url();
+    let ways = [("huge", vec!["pull", &url], "ssh"), ("other", vec!["pull", "--bwlimit", "1000000", &url], "scp")];
+    for (name, words, way) in ways {
+        let file = fs::File::create(far.at("there").join(name)).unwrap();
+        file.write_all_at(name.as_bytes(), 64 << 20).unwrap();
+        far.commit(&[]);
+        let said = far.ltr("here", &words).well();
+        assert!(far.tree("here") == far.tree("there"), "{}{}", said.out, said.err);
+        let line = said.out.lines().find(|line| line.ends_with(&format!("/here/{name}"))).unwrap_or_default();
+        assert!(line.starts_with(&format!("{way} ")), "{}", said.out);
+        assert_eq!((said.err.as_str(), far.ltr("here", &["status"]).well().out.as_str()), ("", ""));
+    }
+}
+
 /// A place as a url has it.
 fn encoded(place: &str) -> String {
     [
