@@ -67,13 +67,19 @@ fn no_command_changes_anything() {
         vec!["clone", "../a", "../d", "d"],
         vec!["clone", "--carry", "../a", "../d", "d"],
     ] {
-        let ran = s.ltr("b", [&["-n"][..], &args].concat());
-        assert!(ran.status == 0 && ran.err.is_empty(), "{args:?}: {}{}", ran.status, ran.err);
-        let after = s.snapshot(".");
-        for (name, look) in &after {
-            assert_eq!(before.get(name), Some(look), "-n {args:?} changed {name}");
+        for args in [[&["-n"][..], &args].concat(), [&args[..1], &["-n"], &args[1..]].concat()] {
+            let ran = s.ltr("b", &args);
+            assert!(ran.status == 0 && ran.err.is_empty(), "{args:?}: {}{}", ran.status, ran.err);
+            let after = s.snapshot(".");
+            for (name, look) in &after {
+                assert_eq!(before.get(name), Some(look), "{args:?} changed {name}");
+            }
+            assert_eq!(before.len(), after.len(), "{args:?} removed something");
         }
-        assert_eq!(before.len(), after.len(), "-n {args:?} removed something");
+    }
+    for args in [["rm", "-nr", "sub"], ["rm", "three", "--dry-run"]] {
+        assert!(s.ltr("b", args).ok().starts_with("p  /"));
+        assert!(!s.ltr("b", [""; 0]).ok().contains("p  /sub") && !s.ltr("b", [""; 0]).ok().contains("p  /three"), "{args:?}");
     }
 }
 

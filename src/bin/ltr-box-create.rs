@@ -38,7 +38,7 @@ struct Args {
     #[arg(long = "url", value_name = "URL")]
     urls: Vec<String>,
     /// Change nothing
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, alias = "dry-run", overrides_with = "dryrun")]
     dryrun: bool,
     /// Make the folder when it is not there
     #[arg(long)]

@@ -32,7 +32,7 @@ struct Args {
     #[arg(long)]
     clear: bool,
     /// Change nothing
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, alias = "dry-run", overrides_with = "dryrun")]
     dryrun: bool,
     /// Read paths from stdin, a line each
     #[arg(long)]

@@ -20,8 +20,8 @@ struct Args {
     /// Folders too, with all below
     #[arg(short, long)]
     recursive: bool,
-    /// Only to be looked at: not for ltr-index-put
-    #[arg(short = 'n', long)]
+    /// Only show what would be purged
+    #[arg(short = 'n', long, alias = "dry-run", overrides_with = "dryrun")]
     dryrun: bool,
 }
 

@@ -16,7 +16,7 @@ use crate::index::own::Own;
 use crate::index::sqlite::{BoxId, Boxes};
 use crate::path::SpacePath;
 use crate::quote::for_terminal;
-use crate::record::{Document, Entry, Ftype, Local};
+use crate::record::{Document, Entry, FileRecord, Ftype, Local};
 use crate::resolve::{Heads, purged};
 use crate::stamp::Clock;
 use crate::stream::Writer;
@@ -28,7 +28,8 @@ pub struct Purge {
     pub paths: Vec<OsString>,
     /// Folders too, with all below.
     pub recursive: bool,
-    /// The documents are only to be looked at: this index need not be allowed to write for the box.
+    /// Write `scan` records with the letter, which no index takes, instead of documents: this index need not be allowed
+    /// to write for the box.
     pub dry_run: bool,
 }
 
@@ -51,14 +52,23 @@ pub fn purge<W: Write>(scene: &mut Scene, wish: &Purge, output: W) -> Result<Exi
         let mut groups = scene.index.groups(&start);
         while let Some(group) = groups.next()? {
             if let Some(entry) = purger.entry(&group)? {
-                writer.put(&Document::Entry(entry))?;
+                if wish.dry_run {
+                    writer.put(&shown(entry))?;
+                } else {
+                    writer.put(&Document::Entry(entry))?;
+                }
             }
         }
     }
     Ok(Exit::of_failures(writer.end(Map::new())?))
 }
 
-/// For a dry run: the documents are not to be put, so that anybody's hand will do.
+/// What a status will say of a purged path.
+fn shown(entry: Entry) -> FileRecord {
+    FileRecord { status: entry.local.and_then(|local| local.status), ..FileRecord::new(entry.path, &entry.attrs) }
+}
+
+/// For a dry run: no document is put, so that anybody's hand will do.
 fn guess(boxes: &Boxes, name: &str) -> Own {
     Own { actor: 0, commits: boxes.by_name(name).map_or(0, |b| b.commits), moved: false }
 }
