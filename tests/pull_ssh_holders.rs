@@ -54,8 +54,20 @@ fn a_holder_without_ltr_does_not_count() {
 #[test]
 fn a_holder_out_of_reach_counts_when_it_is_trusted() {
     let Some(far) = skipped(ALL) else { return };
-    fs::rename(far.at("there"), far.at("away")).unwrap();
+    let out_of_reach = |is: bool| {
+        let (there, away) = (far.at("there"), far.at("away"));
+        let (from, to) = if is { (there, away) } else { (away, there) };
+        fs::rename(from, to).unwrap();
+    };
+    out_of_reach(true);
     far.ltr("here", &["pull"]).failed(1, KEPT);
+    // what a box says of itself is in the index, but nobody has looked
+    far.ltr("here", &["pull", "--trust-offline", "1"]).failed(1, KEPT);
+    out_of_reach(false);
+    far.ltr("here", &["set", "space.mincopies", "2"]).well();
+    far.ltr("here", &["pull", "there"]).failed(1, "only 1 of 2 copies could be verified");
+    far.ltr("here", &["set", "space.mincopies", "1"]).well();
+    out_of_reach(true);
     far.ltr("here", &["pull", "--trust-offline", "0"]).failed(1, KEPT);
     assert!(far.at("here/a").exists());
     let said = far.ltr("here", &["pull", "--trust-offline", "1"]);

@@ -80,7 +80,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         ssh: &ssh,
         jobs: args.jobs.into(),
         limit: args.bwlimit,
-        trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(source, sha1, since).unwrap_or(false)),
+        trusted: &|source, sha1| since.is_some_and(|since| index.was_verified(&source.box_name, sha1, since).unwrap_or(false)),
         // what cannot be told stays
         awaited: &|sha1| is_awaited(&index, &located.box_name, sha1).unwrap_or(true),
         vouched: &|path, stat| vouched(&root, &index.entry(&located.box_name, path).ok()??, stat),

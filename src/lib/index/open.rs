@@ -297,6 +297,8 @@ fn foreign(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code) {
         Some(rusqlite::ErrorCode::NotADatabase) => error.context("not an index of ltr"),
         Some(rusqlite::ErrorCode::DatabaseCorrupt) => error.context("the index is damaged"),
+        Some(rusqlite::ErrorCode::CannotOpen) => error.context("the index cannot be opened: is it gone, or its disk read-only?"),
+        Some(rusqlite::ErrorCode::SystemIoFailure) => error.context("the index cannot be read: is its disk full, or broken?"),
         _ => error,
     }
 }

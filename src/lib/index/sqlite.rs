@@ -11,7 +11,7 @@ use super::columns::{ENTRY_COLUMNS, MARK_COLUMNS, entry_of, mark_of};
 use super::{Index, Origin, Outcome, Select, Visit, changes, groups, put, range};
 use crate::chance::now;
 use crate::path::SpacePath;
-use crate::record::{Document, Entry, Fields, Mark, Sha1, Source, split_id};
+use crate::record::{Document, Entry, Fields, Mark, Sha1, split_id};
 use crate::stamp::{Clock, Stamp};
 
 /// How long a writer waits for another process's transaction, which are all short.
@@ -219,19 +219,13 @@ impl Sqlite {
         Ok(ms.map(i64::unsigned_abs))
     }
 
-    /// Whether the content `sha1` was seen at `source` since the time `since` (ms since 1970): by us, or
-    /// by the box itself, which hashed it when it wrote its entry.
+    /// Whether the content `sha1` was seen in a box from here since the time `since` (ms since 1970). That the box
+    /// says so itself is not enough: it may say so of a disk that has been wiped since.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn was_verified(&self, source: &Source, sha1: Sha1, since: u64) -> Result<bool> {
-        if self.verified(&source.box_name, sha1)?.is_some_and(|ms| ms >= since) {
-            return Ok(true);
-        }
-        let entry = self.entry(&source.box_name, &source.path)?;
-        // a stamp may run ahead of every clock, and then tells no time
-        let told = |stamp: Stamp| stamp.ms >= since && stamp.ms <= now_ms();
-        Ok(entry.is_some_and(|e| e.present && e.attrs.sha1 == Some(sha1) && told(e.stamp)))
+    pub fn was_verified(&self, box_name: &str, sha1: Sha1, since: u64) -> Result<bool> {
+        Ok(self.verified(box_name, sha1)?.is_some_and(|ms| ms >= since))
     }
 }
 
