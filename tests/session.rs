@@ -158,6 +158,7 @@ fn the_index_answers() {
     s.ltr("a", ["ls", "-b", "nobody"]).fails(3, "nobody");
     s.ltr("a", ["ls", "--space", "--copies", "few"]).fails(2, "few");
     s.ltr("a", ["ls", "--copies", ""]).fails(2, "copies");
+    assert_eq!(s.ltr("a", ["ls", "--copies", "2"]).ok(), s.ltr("a", ["ls", "-R", "--copies", "=2"]).ok());
 }
 
 #[test]
@@ -224,6 +225,10 @@ fn a_clone_is_a_box_with_everything() {
     assert_eq!(s.files("d").len(), 2);
     assert!(s.read("d/.ltr").starts_with(s.home.to_str().unwrap()), "{}", s.read("d/.ltr"));
     assert_eq!(s.ltr("stick", [""; 0]).ok(), "");
+    // the disk goes back into its drawer, and what is on it is known
+    s.ltr(".", ["clone", "--carry", "a", "drawer/disk", "disk"]).ok();
+    fs::rename(s.at("drawer"), s.at("out of reach")).unwrap();
+    assert!(s.ltr("a", ["stat", "three"]).ok().contains("copy: disk:/three"));
     s.ltr(".", ["clone", "nowhere", "e", "e"]).fails(3, "nowhere");
     s.ltr(".", ["clone", "a", "c", "f"]).fails(3, "box@c");
     s.ltr(".", ["clone", "a", "f", "box@c"]).fails(3, "box@c");
@@ -249,6 +254,10 @@ fn exit_statuses_tell_what_happened() {
         (vec!["pull", "a", "b"], 2),
         (vec!["pull", "--trust-offline"], 2),
         (vec!["pull", "--trust-offline", "soon"], 2),
+        (vec!["pull", "-j", "0"], 2),
+        (vec!["pull", "-j", "65"], 2),
+        (vec!["pull", "--bwlimit", "0"], 2),
+        (vec!["set", "space.mincopy", "2"], 3),
         (vec!["sync", "-d", "x"], 2),
         (vec!["set", "a.policy"], 2),
         (vec!["init"], 2),

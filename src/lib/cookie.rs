@@ -1,10 +1,11 @@
 //! The cookie: the file `.ltr` at a box's root, which says which box this is. It is compared before a
 //! folder is believed to be a box (design section 10.7).
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 use crate::boxfs::{BoxRoot, COOKIE};
 use crate::path::SpacePath;
@@ -44,11 +45,23 @@ impl Cookie {
     /// There is none, or it cannot be read.
     pub fn read(root: &BoxRoot) -> Result<Self> {
         let mut text = Vec::new();
-        let file = root.open_file(&cookie_path()?).with_context(|| format!("no box at {}", root.path().display()))?;
+        let file = open_cookie(root)?;
         file.take(COOKIE_MAX + 1).read_to_end(&mut text)?;
         ensure!(text.len() as u64 <= COOKIE_MAX, "{}: too long for a cookie", root.path().join(COOKIE).display());
         Self::parse(&text).with_context(|| format!("{}", root.path().join(COOKIE).display()))
     }
+}
+
+/// Opens the cookie of the box at `root`.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn open_cookie(root: &BoxRoot) -> Result<File> {
+    root.open_file(&cookie_path()?).map_err(|error| {
+        let none = format!("no box at {}", root.path().display());
+        // the folder is there, and what is missing is its .ltr
+        if error.kind() == io::ErrorKind::NotFound { Error::msg(none) } else { Error::new(error).context(none) }
+    })
 }
 
 /// The path of every cookie, in its box.

@@ -228,7 +228,9 @@ fn claim(index: &Sqlite, wish: &Create) -> Result<(Fields, bool)> {
     let name = wish.box_name.as_str();
     let known = index.boxes()?.by_name(name).cloned();
     match known.map(|b| (b.fields, b.commits)) {
-        None if wish.reattach => bail!("no box {name} in this space: without --reattach it is made"),
+        None if wish.reattach => bail!(
+            "no box {name} in this index: sync it with one that knows the box, or make it anew (without its .ltr and --reattach)"
+        ),
         None => Ok((Fields::default(), true)),
         Some(_) if !wish.reattach => bail!("the box {name} exists already in this space (--reattach takes it up again here)"),
         Some((None, _)) => bail!("the box {name} has no document here: sync first"),
@@ -339,6 +341,10 @@ pub fn init<W: Write>(cwd: &Path, space: &str, options: &Options, output: W) -> 
     let parsed = Space::parse(space, cwd)?;
     let (space, made) = match &parsed {
         Space::File(file) => {
+            // as git init does
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            }
             let created = Sqlite::create(file)?;
             (escape(file.as_os_str().as_bytes()), couch::design::Made { created, designed: created })
         }

@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::{Errno, FdFlags};
 
 use crate::boxfs::{BoxRoot, Stat, stat_of};
-use crate::cookie::cookie_path;
+use crate::cookie::{cookie_path, open_cookie};
 
 /// The name of the environment variable that tells a child which descriptor holds the lock.
 pub const LOCK_FD: &str = "LTR_LOCK_FD";
@@ -28,7 +28,7 @@ pub struct Lock {
 /// # Errors
 /// There is no box, or it "is in use by ltr-commit (pid 123)".
 pub fn take(root: &BoxRoot) -> Result<Lock> {
-    let cookie = root.open_file(&cookie_path()?).with_context(|| format!("no box at {}", root.path().display()))?;
+    let cookie = open_cookie(root)?;
     match rustix::fs::flock(&cookie, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock { cookie: Some(cookie) }),
         Err(Errno::WOULDBLOCK) => {

@@ -20,14 +20,14 @@ pub struct CopiesFilter {
 impl FromStr for CopiesFilter {
     type Err = Error;
 
-    /// Reads an operator (`<`, `<=`, `=`, `==`, `>`, `>=`) and a number.
+    /// Reads an operator (`<`, `<=`, `=`, `==`, `>`, `>=`; none is `=`) and a number.
     fn from_str(text: &str) -> Result<Self> {
         let at = text.find(|c: char| !"<=>".contains(c)).unwrap_or(text.len());
         let (operator, number) = text.split_at(at);
         let wanted: &[Ordering] = match operator {
             "<" => &[Ordering::Less],
             "<=" => &[Ordering::Less, Ordering::Equal],
-            "=" | "==" => &[Ordering::Equal],
+            "" | "=" | "==" => &[Ordering::Equal],
             ">=" => &[Ordering::Equal, Ordering::Greater],
             ">" => &[Ordering::Greater],
             _ => bail!("not a condition on copies: {text:?} (such as '<2': one of < <= = >= > and a number)"),

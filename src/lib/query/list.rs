@@ -29,7 +29,7 @@ pub struct List {
     pub recursive: bool,
     /// Every path of the space with the version that wins, instead of what one box holds. Recursive.
     pub whole: bool,
-    /// Only files and symlinks whose content is held by so many boxes.
+    /// Only files and symlinks whose content is held by so many boxes. Recursive.
     pub copies: Option<CopiesFilter>,
     /// Also media types and targets, which take a look-up each.
     pub long: bool,
@@ -126,7 +126,7 @@ impl Lister<'_, '_, '_> {
         if held.is_some_and(|row| row.ftype != Ftype::Dir) {
             return self.found(own);
         }
-        let deep = self.wish.whole || self.wish.recursive;
+        let deep = self.wish.whole || self.wish.recursive || self.wish.copies.is_some();
         let mut groups = if deep { self.scene.index.groups(start) } else { self.scene.index.groups_in(start)? };
         groups = groups.without_local();
         if let (true, Some(enough)) = (self.wish.whole, self.wish.copies.and_then(|filter| filter.too_many())) {
