@@ -130,7 +130,7 @@ fn a_box_restored_from_a_backup() {
     fs::remove_dir_all(s.at("a")).unwrap();
     copy(&s, "backup", "a");
     let ran = s.ltr("a", [""; 0]);
-    assert!(ran.out.contains("M  /f\n") && ran.out.contains("L  /later\n"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("M  /f\n") && ran.out.contains("D  /later\n"), "{}{}", ran.out, ran.err);
     s.write("a/mine", "made since");
     s.ltr("a", ["commit"]);
     settle(&s, ["a", "b"]);

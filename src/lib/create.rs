@@ -341,9 +341,9 @@ pub fn init<W: Write>(cwd: &Path, space: &str, options: &Options, output: W) -> 
     let parsed = Space::parse(space, cwd)?;
     let (space, made) = match &parsed {
         Space::File(file) => {
-            // as git init does
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            // it is not made: a disk may not be mounted
+            if let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) {
+                bail!("{}: no such folder", folder.display());
             }
             let created = Sqlite::create(file)?;
             (escape(file.as_os_str().as_bytes()), couch::design::Made { created, designed: created })
