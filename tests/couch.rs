@@ -256,7 +256,7 @@ fn the_password_is_in_one_file_and_nowhere_else() {
     };
     assert_eq!(run(".", &["init", &url]), 0);
     assert_eq!(run(".", &["create", &url, "b", "xyz"]), 0);
-    for args in [&["commit"][..], &["status"], &["pull"], &["sync"], &["box", "-l"], &["set", "b.note", "x"], &["rm", "one"]] {
+    for args in [&["commit"][..], &["status"], &["pull"], &["sync"], &["box", "-l"], &["set", "b.name", "x"], &["rm", "one"]] {
         assert_eq!(run("xyz", args), 0, "{args:?}");
     }
     // and with every kind of failure

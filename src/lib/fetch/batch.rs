@@ -118,10 +118,10 @@ impl Run<'_> {
     /// Stages the content of a step from where it is on this machine, or tells who else may have it.
     pub(super) fn obtain(&mut self, action: &Action) -> Result<Content> {
         if action.ftype == Ftype::Symlink {
-            let moves = action.action == Verb::Move && self.has_source(action);
+            let moves = action.action == Verb::Move && self.has_source(action)?;
             return if moves { Ok(Content::Move) } else { self.staging.symlink(action).map(Content::Staged) };
         }
-        if action.action == Verb::Move && self.has_source(action) {
+        if action.action == Verb::Move && self.has_source(action)? {
             return Ok(Content::Move);
         }
         if let Some(path) = self.leftover(action)? {
@@ -164,9 +164,16 @@ impl Run<'_> {
     }
 
     /// Whether the source of a move is, at a first look, there.
-    fn has_source(&self, action: &Action) -> bool {
-        let stat = action.source.as_ref().and_then(|s| self.root.lstat(s).ok());
-        stat.is_some_and(|s| s.kind.ftype() == Some(action.ftype) && s.size == action.size)
+    ///
+    /// # Errors
+    /// It cannot be told: to bring the content otherwise would leave the source where it is, and say nothing.
+    fn has_source(&self, action: &Action) -> Result<bool> {
+        let Some(source) = &action.source else { return Ok(false) };
+        match self.root.lstat(source) {
+            Ok(stat) => Ok(stat.kind.ftype() == Some(action.ftype) && stat.size == action.size),
+            Err(_) if self.root.is_gone(source)? => Ok(false),
+            Err(e) => Err(e).with_context(|| source.spelled()),
+        }
     }
 
     /// Copies content that this box has elsewhere.
