@@ -13,7 +13,7 @@ use anyhow::Result;
 
 pub use self::stream::{Entries, compare_stream, compare_walk};
 use crate::boxfs::BoxRoot;
-use crate::fsinfo::FsTraits;
+use crate::fsinfo::{self, FsTraits};
 use crate::hash::sha1_of;
 use crate::index::groups::{Group, Groups, Looks, Row};
 use crate::index::sqlite::{BoxId, Boxes, Sqlite};
@@ -341,13 +341,11 @@ fn change(item: &Item, own: Option<Looks>, fs: &FsTraits) -> Option<Change> {
     }
 }
 
-/// Whether the file's looks prove that it has not changed since it was hashed. Size and mtime can be
-/// forged, or kept by a tool; ctime and inode cannot, where the file system keeps them stable.
+/// Whether the file's looks prove that it has not changed since it was hashed.
 fn vouched(item: &Item, own: &Looks, fs: &FsTraits) -> bool {
     let Some(vouch) = own.vouch else { return false };
-    let same_mtime = fs.same_mtime((item.mtime, item.mtime_nsec), own.mtime);
-    let same_ids = !fs.stable_ids || (item.ino == vouch.ino && (item.ctime, item.ctime_nsec) == vouch.ctime);
-    same_mtime && same_ids && !vouch.racy
+    let now = fsinfo::Looks { mtime: (item.mtime, item.mtime_nsec), ino: item.ino, ctime: (item.ctime, item.ctime_nsec) };
+    !vouch.racy && fs.same_looks(now, fsinfo::Looks { mtime: own.mtime, ino: vouch.ino, ctime: vouch.ctime })
 }
 
 fn was_of(row: &Row) -> Was {

@@ -37,6 +37,17 @@ const SHARE: FsTraits = FsTraits { granularity_ns: SECOND, stable_ids: false, mo
 /// The same with permission bits.
 const USERLAND: FsTraits = FsTraits { granularity_ns: SECOND, stable_ids: false, modes: true };
 
+/// What lstat(2) says of a file that changes with its content; times in seconds since 1970 and nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Looks {
+    /// Modification time.
+    pub mtime: (i64, u32),
+    /// Inode number.
+    pub ino: u64,
+    /// Status change time.
+    pub ctime: (i64, u32),
+}
+
 impl FsTraits {
     /// What the file system that holds the folder `path` can express.
     ///
@@ -84,6 +95,13 @@ impl FsTraits {
     pub fn same_mtime(&self, a: (i64, u32), b: (i64, u32)) -> bool {
         let nanoseconds = |(s, ns): (i64, u32)| i128::from(s) * i128::from(SECOND) + i128::from(ns);
         nanoseconds(a).abs_diff(nanoseconds(b)) < u128::from(self.granularity_ns.max(1))
+    }
+
+    /// Whether a file of one size looks as it did: size and mtime can be forged, or kept by a tool; ctime and inode
+    /// cannot, where this file system keeps them stable (design section 4).
+    #[must_use]
+    pub fn same_looks(&self, a: Looks, b: Looks) -> bool {
+        self.same_mtime(a.mtime, b.mtime) && (!self.stable_ids || (a.ino, a.ctime) == (b.ino, b.ctime))
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread::Scope;
 
 use super::movers::{Event, Movers};
 use crate::boxfs::{BoxRoot, Stat};
+use crate::fsinfo::Looks;
 use crate::hash::hash_path;
 use crate::path::SpacePath;
 use crate::record::{Entry, Ftype, Sha1};
@@ -15,11 +16,13 @@ use crate::record::{Entry, Ftype, Sha1};
 /// facts that its index keeps (design section 4): nobody can set a ctime, on a file system that keeps it.
 #[must_use]
 pub fn vouched(root: &BoxRoot, entry: &Entry, stat: &Stat) -> Option<Sha1> {
-    let local = entry.local.as_ref().filter(|local| !local.racy && root.traits().is_some_and(|traits| traits.stable_ids))?;
-    let looks = (stat.size, stat.mtime, stat.mtime_nsec) == (entry.attrs.size, entry.attrs.mtime, entry.attrs.mtime_nsec);
-    let ids = (stat.ino, stat.ctime, stat.ctime_nsec) == (local.ino, local.ctime, local.ctime_nsec);
-    let is_it = entry.present && stat.kind.ftype() == Some(Ftype::File) && entry.attrs.ftype == Ftype::File && looks && ids;
-    entry.attrs.sha1.filter(|_| is_it)
+    let attrs = &entry.attrs;
+    let traits = root.traits().filter(|traits| traits.stable_ids)?;
+    let local = entry.local.as_ref().filter(|local| !local.racy)?;
+    let file = entry.present && attrs.ftype == Ftype::File && stat.kind.ftype() == Some(Ftype::File) && stat.size == attrs.size;
+    let now = Looks { mtime: (stat.mtime, stat.mtime_nsec), ino: stat.ino, ctime: (stat.ctime, stat.ctime_nsec) };
+    let then = Looks { mtime: (attrs.mtime, attrs.mtime_nsec), ino: local.ino, ctime: (local.ctime, local.ctime_nsec) };
+    attrs.sha1.filter(|_| file && traits.same_looks(now, then))
 }
 
 /// What is to be read: the ticket of its step, and where it is.
