@@ -138,26 +138,49 @@ fn pulled(kit: Kit) -> Option<(Far, String)> {
     Some((far, shown))
 }
 
+/// The MiB of twenty that each progress line of a terminal says are done: `7.38 MiB/20.00 MiB 4.82 MiB/s 3s`, and
+/// what `is_aside` knows.
+fn progress(shown: &str, is_aside: impl Fn(&[&str]) -> bool) -> Vec<f64> {
+    let number = |text: &str| text.parse::<f64>().ok();
+    let done = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [done, unit_and_all, "MiB", rate, per, left, aside @ ..] = words.as_slice() else { return None };
+        let (unit, all) = unit_and_all.split_once('/')?;
+        let scale =
+            [("B", 1.0 / 1_048_576.0), ("KiB", 1.0 / 1024.0), ("MiB", 1.0)].into_iter().find(|(name, _)| *name == unit)?.1;
+        let units = per.ends_with("B/s") && left.ends_with('s') && number(all) == Some(20.0) && number(rate).is_some();
+        (units && is_aside(aside)).then(|| number(done).map(|done| done * scale))?
+    };
+    shown.split(['\r', '\n', '\u{1b}']).filter_map(|line| done(line.trim_start_matches("[2K"))).collect()
+}
+
+#[test]
+fn a_terminal_is_shown_how_far_a_push_of_one_file_is() {
+    let Some(mut far) = Far::new(ALL) else { return };
+    far.env.push(("TERM", "xterm".to_owned()));
+    let mut content = vec![1; 20 << 20];
+    for changed in [false, true] {
+        // the second time rsync sends what differs, as much again
+        content.iter_mut().for_each(|byte| *byte ^= 0x5a);
+        fs::write(far.at("here/film"), &content).unwrap();
+        far.ltr("here", &["commit"]).well();
+        let (code, shown) = on_a_terminal(&far, "ltr push --bwlimit 5000 there", "nothing is asked", "");
+        assert_eq!(code, Some(0), "{shown}");
+        assert!(far.tree("here") == far.tree("there"));
+        let seen = progress(&shown, |aside| aside.is_empty());
+        let within = seen.iter().filter(|done| (1.0..19.0).contains(*done)).count();
+        assert!(within > 3 && seen.is_sorted(), "changed: {changed}: {seen:?}: {shown:?}");
+    }
+}
+
 #[test]
 fn a_terminal_is_shown_how_far_a_pull_is() {
     for kit in [ALL, Kit { sftp: false, ..ALL }] {
         let Some((_far, shown)) = pulled(kit) else { return };
-        // 7.38 MiB/20.00 MiB 4.82 MiB/s 3s 6/20 files, from there
-        let is_progress = |line: &str| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let [done, unit_and_all, "MiB", rate, per, left, files, "files,", "from", "there"] = words.as_slice() else {
-                return None;
-            };
-            let number = |text: &str| text.parse::<f64>().ok();
-            let (unit, all) = unit_and_all.split_once('/')?;
-            let scale =
-                [("B", 1.0 / 1_048_576.0), ("KiB", 1.0 / 1024.0), ("MiB", 1.0)].into_iter().find(|(name, _)| *name == unit)?.1;
-            let (files, of_all) = files.split_once('/')?;
-            let units = per.ends_with("B/s") && left.ends_with('s') && (number(all), of_all) == (Some(20.0), "20");
-            (units && number(rate).is_some() && files.parse::<u8>().is_ok()).then(|| number(done).map(|done| done * scale))?
-        };
-        let lines: Vec<&str> = shown.split(['\r', '\n', '\u{1b}']).map(|line| line.trim_start_matches("[2K")).collect();
-        let seen: Vec<f64> = lines.iter().filter_map(|line| is_progress(line)).collect();
+        let seen = progress(&shown, |aside| {
+            let [files, "files,", "from", "there"] = aside else { return false };
+            files.split_once('/').is_some_and(|(files, of_all)| files.parse::<u8>().is_ok() && of_all == "20")
+        });
         assert!(seen.len() > 3 && seen.is_sorted() && seen[0] < 20.0, "{seen:?}: {shown:?}");
         // what stays on the screen is the steps, and the last line, which sums up
         let screen: Vec<&str> = shown.trim_end().split("\r\n").filter_map(|line| line.rsplit("\u{1b}[2K").next()).collect();

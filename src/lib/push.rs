@@ -70,7 +70,7 @@ impl Push<'_> {
         spool.rewind()?;
         self.send_small(&spool, &mut progress, report)?;
         spool.rewind()?;
-        let deltas = self.send_deltas(&spool)?;
+        let deltas = self.send_deltas(&spool, &mut progress, report)?;
         spool.rewind()?;
         self.send_large(&spool, deltas, &mut progress, report)?;
         let mut there = session.stdin.take().context("no pipe to ssh")?;
@@ -176,7 +176,7 @@ impl Push<'_> {
             if tar.put(&content.sha1.to_string(), &bytes).is_err() {
                 break;
             }
-            progress.tell(content.action.size, report);
+            progress.done(content.action.size, report);
         }
         tar.map_or(Ok(()), |tar| tar.end(self))
     }
@@ -202,10 +202,14 @@ impl Push<'_> {
             }
             match self.open(&content) {
                 None => report.notice(&format!("{}: changed since its last commit", content.path)),
-                Some(_) if deltas && delta::is_one(&content) => {}
-                Some(file) => self.put(&content, &file)?,
+                // that was told with all of them
+                Some(_) if deltas && delta::is_one(&content) => continue,
+                Some(file) => {
+                    let size = content.action.size;
+                    self.put(&content, &file, &mut |read| progress.tell(read.min(size), report))?;
+                }
             }
-            progress.tell(content.action.size, report);
+            progress.done(content.action.size, report);
         }
         Ok(())
     }
@@ -216,18 +220,19 @@ impl Push<'_> {
         stat_of(&file).is_ok_and(|stat| stat.size == content.action.size).then_some(file)
     }
 
-    /// Sends one file: what is there is continued, and where nothing is sftp says so.
-    fn put(&self, content: &Content, file: &File) -> Result<()> {
-        let output = self.sftp("put -a ", content, file)?;
+    /// Sends one file: what is there is continued, and where nothing is sftp says so. `told` hears how much of
+    /// it was read.
+    fn put(&self, content: &Content, file: &File, told: &mut dyn FnMut(u64)) -> Result<()> {
+        let output = self.sftp("put -a ", content, file, told)?;
         let begun = !String::from_utf8_lossy(&output.stderr).contains("stat remote: No such file");
-        let output = if begun { output } else { self.sftp("put ", content, file)? };
+        let output = if begun { output } else { self.sftp("put ", content, file, told)? };
         // what is whole over there, or longer, is looked at there
         let whole = String::from_utf8_lossy(&output.stderr).contains("destination file same size or larger");
         ensure!(output.status.success() || whole, "{}: {}", self.remote.host, words_of(&output));
         Ok(())
     }
 
-    fn sftp(&self, put: &str, content: &Content, file: &File) -> Result<Output> {
+    fn sftp(&self, put: &str, content: &Content, file: &File, told: &mut dyn FnMut(u64)) -> Result<Output> {
         let here = crate::path::on_disk(self.root.path(), &content.path);
         // a name that no line can say is that of a descriptor of this process
         let here = escaped(here.as_os_str().as_bytes())
@@ -236,11 +241,11 @@ impl Push<'_> {
         let there = escaped(there.as_bytes()).with_context(|| format!("{there}: a name that sftp cannot be told"))?;
         let mut list = tempfile::tempfile()?;
         list.write_all(&[put.as_bytes(), &here, b" ", &there, b"\n"].concat())?;
-        self.run_sftp(list)
+        self.run_sftp(list, told)
     }
 
-    /// Runs sftp with the lines of `list`.
-    fn run_sftp(&self, mut list: File) -> Result<Output> {
+    /// Runs sftp with the lines of `list`; `told` hears how many bytes it has read.
+    fn run_sftp(&self, mut list: File, told: &mut dyn FnMut(u64)) -> Result<Output> {
         list.rewind()?;
         let mut sftp = Command::new("sftp");
         sftp.args(["-q", "-D", &self.ssh.sftp_server(self.remote)?, "-b", "-"]).env("LC_ALL", "C").stdin(list);
@@ -248,7 +253,11 @@ impl Push<'_> {
             sftp.arg("-l").arg(limit.saturating_mul(8).to_string());
         }
         self.ssh.tell(&sftp);
-        program::run(sftp, self.ssh.limit(), Sign::Bytes, || true).with_context(|| format!("{}: sftp", self.remote.host))
+        let go_on = |read| {
+            told(read);
+            true
+        };
+        program::run(sftp, self.ssh.limit(), Sign::Bytes, go_on).with_context(|| format!("{}: sftp", self.remote.host))
     }
 
     /// Where `name` is in the staging folder over there.
@@ -263,9 +272,15 @@ struct Progress {
 }
 
 impl Progress {
-    fn tell(&mut self, bytes: u64, report: &mut dyn Report) {
+    /// So many bytes of what is being sent are on their way.
+    fn tell(&self, bytes: u64, report: &mut dyn Report) {
+        report.progress(self.sent.saturating_add(bytes), self.total, Unit::Bytes);
+    }
+
+    /// So many bytes more were sent.
+    fn done(&mut self, bytes: u64, report: &mut dyn Report) {
         self.sent = self.sent.saturating_add(bytes);
-        report.progress(self.sent, self.total, Unit::Bytes);
+        self.tell(0, report);
     }
 }
 

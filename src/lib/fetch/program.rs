@@ -31,8 +31,8 @@ pub(crate) enum Sign {
     Read,
 }
 
-/// Runs `command` to its end, or until `go_on` says no. Its stdout is not kept. It is killed when it has
-/// given no sign of life for as long as `limit`.
+/// Runs `command` to its end, or until `go_on`, which is told how many bytes it has read, says no. Its stdout
+/// is not kept. It is killed when it has given no sign of life for as long as `limit`.
 ///
 /// # Errors
 /// It cannot be run, or was killed for its silence.
@@ -40,29 +40,30 @@ pub(crate) fn run(
     mut command: Command,
     limit: Option<Duration>,
     sign: Sign,
-    mut go_on: impl FnMut() -> bool,
+    mut go_on: impl FnMut(u64) -> bool,
 ) -> io::Result<Output> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let words = listen(&mut child);
-    let (mut moved, mut seen, mut watched) = (Instant::now(), String::new(), Instant::now());
+    let (mut moved, mut seen, mut watched) = (Instant::now(), None, Instant::now());
+    let watch = limit.unwrap_or(WATCH).min(WATCH);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Output { status, stdout: Vec::new(), stderr: heard(words) });
         }
-        if !go_on() {
-            end(&mut child);
-        }
-        if let Some(limit) = limit
-            && watched.elapsed() >= WATCH.min(limit)
-        {
+        if watched.elapsed() >= watch {
             watched = Instant::now();
-            let through = through(child.id(), sign);
-            if through.is_none() || through.as_ref() != Some(&seen) {
-                (moved, seen) = (watched, through.unwrap_or_default());
-            } else if moved.elapsed() >= limit {
+            let through = Through::of(child.id(), sign);
+            if through.is_none() || through != seen {
+                (moved, seen) = (watched, through);
+            } else if let Some(limit) = limit
+                && moved.elapsed() >= limit
+            {
                 end(&mut child);
                 return Err(silence(limit));
             }
+        }
+        if !go_on(seen.map_or(0, |seen| seen.read)) {
+            end(&mut child);
         }
         std::thread::sleep(LOOK);
     }
@@ -84,22 +85,40 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The bytes that went through a program so far, as proc(5) counts them: of that of a program which waits
-/// for the other side, nothing changes. None where that is not told.
-fn through(id: u32, sign: Sign) -> Option<String> {
-    let counts = |id: &str| {
-        let text = std::fs::read_to_string(format!("/proc/{id}/io")).ok()?;
-        let is_sign = |line: &&str| line.starts_with("rchar") || (sign == Sign::Bytes && line.starts_with("wchar"));
-        Some(text.lines().filter(is_sign).collect::<String>())
-    };
-    let mut through = counts(&id.to_string())?;
-    if sign == Sign::Read {
-        let name = |id: &str| std::fs::read_to_string(format!("/proc/{id}/comm")).ok();
-        let own = name(&id.to_string());
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        through.extend(children.split_whitespace().filter(|child| name(child) == own).filter_map(counts));
+/// The bytes that went through a program so far, as proc(5) counts them: of those of a program which waits
+/// for the other side, nothing changes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Through {
+    read: u64,
+    /// 0 where that is no sign of life.
+    written: u64,
+}
+
+impl Through {
+    /// None where that is not told.
+    fn of(id: u32, sign: Sign) -> Option<Self> {
+        let mut through = Self::default();
+        through.add(&id.to_string(), sign)?;
+        if sign == Sign::Read {
+            let name = |id: &str| std::fs::read_to_string(format!("/proc/{id}/comm")).ok();
+            let own = name(&id.to_string());
+            let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+            for child in children.split_whitespace().filter(|child| name(child) == own) {
+                through.add(child, sign);
+            }
+        }
+        Some(through)
     }
-    Some(through)
+
+    fn add(&mut self, id: &str, sign: Sign) -> Option<()> {
+        let text = std::fs::read_to_string(format!("/proc/{id}/io")).ok()?;
+        let count = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        self.read += count("rchar:")?;
+        if sign == Sign::Bytes {
+            self.written += count("wchar:")?;
+        }
+        Some(())
+    }
 }
 
 /// What a program says on its stderr.
@@ -142,7 +161,7 @@ mod tests {
     fn run_sh(script: &str, limit: Duration) -> io::Result<Output> {
         let mut sh = Command::new("sh");
         sh.args(["-c", script]);
-        run(sh, Some(limit), Sign::Bytes, || true)
+        run(sh, Some(limit), Sign::Bytes, |_| true)
     }
 
     #[test]
@@ -160,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_only_writes_and_gets_nothing_is_given_up() {
-        let error = run(Command::new("yes"), Some(Duration::from_millis(500)), Sign::Read, || true).unwrap_err();
+        let error = run(Command::new("yes"), Some(Duration::from_millis(500)), Sign::Read, |_| true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

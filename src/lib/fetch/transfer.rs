@@ -189,7 +189,7 @@ impl Transfer<'_, '_> {
         let folder = root.path().join(STAGING).join(name);
         let mut rsync = rsync(self.from, &folder, wants, root.path(), self.movers.limit)?;
         rsync.stdin(input);
-        let output = match program::run(rsync, self.from.ssh.limit(), Sign::Read, go_on) {
+        let output = match program::run(rsync, self.from.ssh.limit(), Sign::Read, |_| go_on()) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("rsync")?,
         };
@@ -318,7 +318,7 @@ impl Transfer<'_, '_> {
         }
         sftp.current_dir(self.movers.shelf.root().path().join(STAGING)).stdin(input);
         self.from.ssh.tell(&sftp);
-        let output = match program::run(sftp, self.from.ssh.limit(), Sign::Bytes, go_on) {
+        let output = match program::run(sftp, self.from.ssh.limit(), Sign::Bytes, |_| go_on()) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Came::NotHere),
             output => output.context("sftp")?,
         };

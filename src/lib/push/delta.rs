@@ -8,11 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Content, Push};
+use super::{Content, Progress, Push};
 use crate::fetch::movers::LARGE;
 use crate::fetch::program::{self, Sign};
 use crate::fetch::transfer::{LINE, escaped, is_for_rsync, rsync_of_names};
 use crate::record::Ftype;
+use crate::report::Report;
 
 /// The box over there, as seen from a folder in its staging folder.
 const BOX: &str = "../..";
@@ -28,10 +29,11 @@ pub(super) fn is_one(content: &Content) -> bool {
 impl Push<'_> {
     /// Sends what differs of all files of which the other box has an older version. Returns whether all of
     /// them are over there now.
-    pub(super) fn send_deltas(&self, spool: &File) -> Result<bool> {
+    pub(super) fn send_deltas(&self, spool: &File, progress: &mut Progress, report: &mut dyn Report) -> Result<bool> {
         // what was broken off is no version to compare with, so that each run has a folder of its own
         let folder = format!("rsync-push-{}", std::process::id());
-        let (mut names, mut renames, mut largest) = (tempfile::tempfile()?, tempfile::tempfile()?, 0);
+        let (mut names, mut renames) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let (mut largest, mut all) = (0, 0_u64);
         for content in self.contents(spool) {
             let content = content?;
             if self.is_small(&content) || !is_one(&content) || self.open(&content).is_none() {
@@ -43,11 +45,19 @@ impl Push<'_> {
             let Some(line) = rename(&came, self.staged(&content.sha1.to_string()).as_bytes()) else { return Ok(false) };
             renames.write_all(&line)?;
             largest = largest.max(content.action.size);
+            all = all.saturating_add(content.action.size);
         }
-        Ok(largest > 0 && self.rsync(names, &folder, largest)? && self.run_sftp(renames)?.status.success())
+        let sent = largest > 0
+            && self.rsync(names, &folder, largest, &mut |read| progress.tell(read.min(all), report))?
+            && self.run_sftp(renames, &mut |_| ())?.status.success();
+        if sent {
+            progress.done(all, report);
+        }
+        Ok(sent)
     }
 
-    fn rsync(&self, mut names: File, folder: &str, largest: u64) -> Result<bool> {
+    /// `told` hears how much of them it has read.
+    fn rsync(&self, mut names: File, folder: &str, largest: u64, told: &mut dyn FnMut(u64)) -> Result<bool> {
         names.rewind()?;
         let mut rsync = rsync_of_names(largest, Some(Path::new(BOX)), self.limit, self.ssh.limit());
         let mut root = self.root.path().as_os_str().to_owned();
@@ -55,7 +65,11 @@ impl Push<'_> {
         rsync.arg("-e").arg(self.ssh.rsh(self.remote)?).arg("--").arg(root);
         rsync.arg(format!("{}:{}/", self.remote.bracketed(), self.staged(folder))).stdin(names);
         self.ssh.tell(&rsync);
-        match program::run(rsync, self.ssh.limit(), Sign::Read, || true) {
+        let go_on = |read| {
+            told(read);
+            true
+        };
+        match program::run(rsync, self.ssh.limit(), Sign::Read, go_on) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             // whatever it failed for, sftp does without it or says why not
             output => Ok(output.with_context(|| format!("{}: rsync", self.remote.host))?.status.success()),
