@@ -8,6 +8,7 @@
 pub mod chance;
 pub mod exit;
 mod hex;
+mod lines;
 pub mod path;
 pub mod quote;
 pub mod record;

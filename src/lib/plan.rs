@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::fetch::names::conflict_name;
 use crate::index::groups::{Group, Row};
 use crate::index::sqlite::{BoxId, BoxInfo, Boxes, Sqlite};
+use crate::lines::{Lines, lines};
 use crate::path::SpacePath;
 use crate::reach::{Cost, Reach};
 use crate::record::{Action, ActionTag, Attrs, Entry, Fields, Ftype, Sha1, Source, Verb, Was};
@@ -53,7 +54,7 @@ const IN_VAIN: usize = 1000;
 ///
 /// # Errors
 /// The index cannot be read or has no such box, or the output cannot be written.
-pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Result<Exit> {
+pub fn plan<W: Write + Send>(index: &Sqlite, request: &Request<'_>, output: W) -> Result<Exit> {
     // without it every content is looked for in every row; a read-only index has to do without
     let _ = index.index_contents();
     // read before all else: what is written from now on is looked at again
@@ -65,23 +66,31 @@ pub fn plan<W: Write>(index: &Sqlite, request: &Request<'_>, output: W) -> Resul
     let wants = index.wants(&boxes, &request.box_name)?;
     let rules = rules_for(&boxes, me);
     let known = if request.whole { None } else { index.unsettled(me, &rules)? };
-    let mut planner = Planner {
-        index,
-        boxes,
-        me,
-        request,
-        ways,
-        mincopies,
-        wants,
-        parents: Vec::new(),
-        made: BTreeSet::new(),
-        unsettled: Some(Vec::new()),
-        held: RefCell::default(),
-        writer: Writer::new(output),
-    };
-    planner.walk(known.as_deref())?;
-    let unsettled = planner.unsettled.take();
-    let exit = Exit::of_failures(planner.writer.end(Map::new())?);
+    let mut unsettled = None;
+    let writer = lines(
+        Writer::new(output),
+        |action: Action, writer| writer.put(&action),
+        |lines| {
+            let mut planner = Planner {
+                index,
+                boxes,
+                me,
+                request,
+                ways,
+                mincopies,
+                wants,
+                parents: Vec::new(),
+                made: BTreeSet::new(),
+                unsettled: Some(Vec::new()),
+                held: RefCell::default(),
+                lines,
+            };
+            planner.walk(known.as_deref())?;
+            unsettled = planner.unsettled.take();
+            Ok(())
+        },
+    )?;
+    let exit = Exit::of_failures(writer.end(Map::new())?);
     let is_news = |paths: &Vec<SpacePath>| known.is_none_or(|known| known.len() > paths.len() + IN_VAIN);
     if let Some(unsettled) = unsettled.filter(|paths| request.remember && request.under.is_empty() && is_news(paths)) {
         // a read-only index, or one that somebody is writing, has to do without
@@ -123,7 +132,7 @@ pub fn is_awaited(index: &Sqlite, name: &str, sha1: Sha1) -> Result<bool> {
     Ok(false)
 }
 
-struct Planner<'a, W: Write> {
+struct Planner<'a, 's, 'e> {
     index: &'a Sqlite,
     boxes: Boxes,
     me: BoxId,
@@ -140,13 +149,13 @@ struct Planner<'a, W: Write> {
     unsettled: Option<Vec<SpacePath>>,
     /// The content that was last asked for, and who holds it: a step asks twice, which was a third of its time.
     held: RefCell<Option<((Ftype, Sha1), Holders)>>,
-    writer: Writer<W>,
+    lines: &'a mut Lines<'s, 'e, Action>,
 }
 
 /// Where a content is.
 type Holders = Rc<Vec<(SpacePath, Row)>>;
 
-impl<W: Write> Planner<'_, W> {
+impl Planner<'_, '_, '_> {
     fn counts(&self, id: BoxId) -> bool {
         self.boxes.counts(id)
     }
@@ -211,7 +220,7 @@ impl<W: Write> Planner<'_, W> {
             return Ok(());
         }
         self.make_parents()?;
-        self.writer.put(&action)
+        self.lines.put(action)
     }
 
     fn update(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
@@ -226,13 +235,13 @@ impl<W: Write> Planner<'_, W> {
     /// other: a folder wins, and the file is kept under a conflict name, wherever it is.
     fn keep_folder(&mut self, group: &Group, own: &Row) -> Result<()> {
         let action = self.removal(group, own)?;
-        self.writer.put(&Action { action: Verb::Touch, edit: true, ..action })
+        self.lines.put(Action { action: Verb::Touch, edit: true, ..action })
     }
 
     /// A purged folder in which something stays: that it is there at the purge's own version makes it win.
     fn keep_purged_folder(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
         let action = self.removal(group, own)?;
-        self.writer.put(&Action { action: Verb::Touch, version: head.version.clone(), ..action })
+        self.lines.put(Action { action: Verb::Touch, version: head.version.clone(), ..action })
     }
 
     fn change(&mut self, verb: Verb, group: &Group, head: &Row, own: &Row) -> Result<()> {
@@ -247,7 +256,7 @@ impl<W: Write> Planner<'_, W> {
                 return Ok(());
             }
         }
-        self.writer.put(&action)
+        self.lines.put(action)
     }
 
     /// Only a box that holds a loser joins vectors: it has seen both edits.
@@ -261,7 +270,7 @@ impl<W: Write> Planner<'_, W> {
         if !self.request.from.is_empty() && head.ftype == Ftype::File && action.from.is_empty() {
             return Ok(());
         }
-        self.writer.put(&action)
+        self.lines.put(action)
     }
 
     fn purge(&mut self, group: &Group, head: &Row, own: &Row) -> Result<()> {
@@ -284,7 +293,7 @@ impl<W: Write> Planner<'_, W> {
                 action.from = self.keepers(group, own)?;
             }
         }
-        self.writer.put(&action)
+        self.lines.put(action)
     }
 
     /// Whether something in a folder stays, or comes, when the plan is carried out.
@@ -328,7 +337,7 @@ impl<W: Write> Planner<'_, W> {
             action.from = self.keepers(group, head)?;
             (action.sha1, action.size) = (head.sha1, head.size);
         }
-        self.writer.put(&action)
+        self.lines.put(action)
     }
 
     /// Other boxes whose copies of this content stay where they are.
@@ -419,22 +428,29 @@ impl<W: Write> Planner<'_, W> {
 
     /// An action that makes `path` what `head` says.
     fn action(&self, verb: Verb, path: &SpacePath, head: &Row) -> Result<Action> {
-        let full = self.full(head, path)?;
-        Ok(new_action(verb, &self.request.box_name, path, &full.attrs, head.version.clone()))
+        Ok(new_action(verb, &self.request.box_name, path, self.attrs(head, path)?, head.version.clone()))
     }
 
     /// An action that removes this box's copy: described by what is there.
     fn removal(&self, group: &Group, own: &Row) -> Result<Action> {
-        let full = self.full(own, &group.path)?;
-        let mut action = new_action(Verb::Remove, &self.request.box_name, &group.path, &full.attrs, own.version.clone());
+        let attrs = self.attrs(own, &group.path)?;
+        let mut action = new_action(Verb::Remove, &self.request.box_name, &group.path, attrs, own.version.clone());
         action.have = Some(was(own));
         Ok(action)
     }
 
     fn full(&self, row: &Row, path: &SpacePath) -> Result<Entry> {
         let info = self.boxes.by_id(row.box_id).context("the index is damaged: a row of no box")?;
-        self.index.entry(&info.name, path)?.with_context(|| format!("{path}: changed while the plan was made; run it again"))
+        self.index.entry(&info.name, path)?.with_context(|| overtaken(path))
     }
+
+    fn attrs(&self, row: &Row, path: &SpacePath) -> Result<Attrs> {
+        self.index.attrs(path, row)?.with_context(|| overtaken(path))
+    }
+}
+
+fn overtaken(path: &SpacePath) -> String {
+    format!("{path}: changed while the plan was made; run it again")
 }
 
 /// Whether this box has a wanted content somewhere else.
@@ -451,7 +467,7 @@ fn was(row: &Row) -> Was {
     Was { ftype: row.ftype, size: row.size, sha1: row.sha1, mode: row.mode }
 }
 
-fn new_action(verb: Verb, box_name: &str, path: &SpacePath, attrs: &Attrs, version: Version) -> Action {
+fn new_action(verb: Verb, box_name: &str, path: &SpacePath, attrs: Attrs, version: Version) -> Action {
     Action {
         kind: ActionTag::Action,
         action: verb,
@@ -463,8 +479,8 @@ fn new_action(verb: Verb, box_name: &str, path: &SpacePath, attrs: &Attrs, versi
         mtime_nsec: attrs.mtime_nsec,
         mode: attrs.mode,
         sha1: attrs.sha1,
-        mime: attrs.mime.clone(),
-        target: attrs.target.clone(),
+        mime: attrs.mime,
+        target: attrs.target,
         version,
         have: None,
         source: None,

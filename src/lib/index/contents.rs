@@ -1,5 +1,7 @@
 //! Who holds a content, at whatever path; and where things were moved to.
 
+use std::sync::LazyLock;
+
 use anyhow::Result;
 
 use super::page::{ROW_COLUMNS, row_of};
@@ -14,11 +16,13 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be read.
     pub fn holders(&self, ftype: Ftype, sha1: Sha1) -> Result<Vec<(SpacePath, Row)>> {
-        let sql = format!(
-            "SELECT {ROW_COLUMNS}, key FROM entries JOIN folders ON id = folder
-             WHERE sha1 = ?1 AND present AND NOT purged"
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {ROW_COLUMNS}, key FROM entries JOIN folders ON id = folder
+                 WHERE sha1 = ?1 AND present AND NOT purged"
+            )
+        });
+        let mut statement = self.connection.prepare_cached(&SQL)?;
         let mut found = statement.query([sha1.0])?;
         let mut holders = Vec::new();
         while let Some(sql_row) = found.next()? {

@@ -6,6 +6,7 @@
 //! that its executor finds out of date.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
@@ -15,7 +16,7 @@ use super::page::{Page, ROW_COLUMNS, row_of};
 pub use super::row::{Group, Looks, Row, Vouch};
 use super::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::{SEPARATOR, SpacePath, key_is_within};
-use crate::record::{Fields, Ftype, Mark};
+use crate::record::{Attrs, Fields, Ftype, Mark};
 use crate::wants::Wants;
 
 /// Rows read at once.
@@ -89,18 +90,37 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be read.
     pub fn group(&self, path: &SpacePath) -> Result<Group> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {ROW_COLUMNS} FROM entries WHERE folder = (SELECT id FROM folders WHERE key = ?1) AND name = ?2 ORDER BY box"
+            )
+        });
         let mut rows = Vec::new();
         if let Some(parent) = path.parent() {
-            let sql = format!(
-                "SELECT {ROW_COLUMNS} FROM entries WHERE folder = (SELECT id FROM folders WHERE key = ?1) AND name = ?2 ORDER BY box"
-            );
-            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut statement = self.connection.prepare_cached(&SQL)?;
             let mut found = statement.query(params![parent.key(), path.name()])?;
             while let Some(row) = found.next()? {
                 rows.push(row_of(row)?);
             }
         }
         Ok(Group { path: path.clone(), rows })
+    }
+
+    /// What `row`, at `path`, says of a file, with the media type and the target that rows leave out; none where the box
+    /// has nothing there any more.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn attrs(&self, path: &SpacePath, row: &Row) -> Result<Option<Attrs>> {
+        let Some(parent) = path.parent() else { return Ok(None) };
+        let sql =
+            "SELECT mime, target FROM entries WHERE folder = (SELECT id FROM folders WHERE key = ?1) AND name = ?2 AND box = ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found = statement.query_row(params![parent.key(), path.name(), row.box_id.0], |sql_row| {
+            let Row { ftype, size, mtime: (mtime, mtime_nsec), mode, sha1, .. } = *row;
+            Ok(Attrs { ftype, size, mtime, mtime_nsec, mode, sha1, mime: sql_row.get(0)?, target: sql_row.get(1)? })
+        });
+        Ok(found.optional()?)
     }
 
     /// The intentions for the box `name`, asked in path order.

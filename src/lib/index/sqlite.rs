@@ -1,6 +1,7 @@
 //! The embedded index: one SQLite file, read and written by several processes at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -111,11 +112,14 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be read.
     pub fn entry(&self, box_name: &str, path: &SpacePath) -> Result<Option<Entry>> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "SELECT {ENTRY_COLUMNS} FROM entries e JOIN folders f ON f.id = e.folder JOIN boxes b ON b.id = e.box
+                 WHERE f.key = ?1 AND e.name = ?2 AND b.name = ?3"
+            )
+        });
         let Some(parent) = path.parent() else { return Ok(None) };
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT {ENTRY_COLUMNS} FROM entries e JOIN folders f ON f.id = e.folder JOIN boxes b ON b.id = e.box
-             WHERE f.key = ?1 AND e.name = ?2 AND b.name = ?3"
-        ))?;
+        let mut statement = self.connection.prepare_cached(&SQL)?;
         let found = statement.query_row(params![parent.key(), path.name(), box_name], |r| Ok(entry_of(r)));
         found.optional()?.transpose()
     }

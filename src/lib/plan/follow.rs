@@ -1,8 +1,6 @@
 //! Following a rename that another box made: the copy here moves to the new name, also when the new
 //! name was renamed again, edited, or deleted there since. A rename removes no content.
 
-use std::io::Write;
-
 use anyhow::Result;
 use serde_json::json;
 
@@ -27,7 +25,7 @@ pub(super) enum Followed {
     Unclear,
 }
 
-impl<W: Write> Planner<'_, W> {
+impl Planner<'_, '_, '_> {
     /// Follows the purge `purge` of `group` for the copy `own`.
     pub(super) fn follow(&self, group: &Group, purge: &Row, own: &Row) -> Result<Followed> {
         let (mut at, mut purge) = (group.path.clone(), purge.clone());
@@ -103,7 +101,7 @@ impl<W: Write> Planner<'_, W> {
         action.from = self.sources(target, own)?;
         action.extra.insert("source_version".to_owned(), json!(purge.version));
         action.extra.insert("source_have".to_owned(), json!(was(own)));
-        self.writer.put(&action)
+        self.lines.put(action)
     }
 }
 

@@ -1,8 +1,6 @@
 //! The walk of a plan over the paths of a space: all of them, or those at which there may be something to do;
 //! and the folders above them, which are made when something in them is wanted.
 
-use std::io::Write;
-
 use anyhow::Result;
 
 use super::{Group, Heads, Planner, Row, Verb};
@@ -15,7 +13,7 @@ use crate::record::Ftype;
 /// would grow with the plan.
 const AT_ONCE: usize = 2048;
 
-impl<W: Write> Planner<'_, W> {
+impl Planner<'_, '_, '_> {
     /// Plans all that was asked for; where `known` is given, there is nothing to do but at these paths.
     pub(super) fn walk(&mut self, known: Option<&[SpacePath]>) -> Result<()> {
         let mut starts = self.request.under.clone();
@@ -101,7 +99,7 @@ impl<W: Write> Planner<'_, W> {
         for (path, head) in std::mem::take(&mut self.parents) {
             if self.made.insert(path.clone()) {
                 let action = self.action(Verb::Mkdir, &path, &head)?;
-                self.writer.put(&action)?;
+                self.lines.put(action)?;
             }
         }
         Ok(())

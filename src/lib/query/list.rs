@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::copies::{add_elsewhere, at_path};
-use super::lines::{Lines, lines};
 use super::{CopiesFilter, Scene, counting};
 use crate::exit::Exit;
 use crate::index::groups::{Group, Looks};
 use crate::index::sqlite::{BoxId, Boxes};
+use crate::lines::{Lines, lines};
 use crate::path::{SpacePath, escape};
 use crate::record::{Attrs, Ftype, Mode, Sha1};
 use crate::report::Report;
@@ -73,7 +73,7 @@ pub fn list<W: Write + Send>(scene: &Scene, wish: &List, output: W, report: &mut
     let boxes = &boxes;
     let write = |found: Found, writer: &mut Writer<W>| put(&found, boxes, writer);
     let writer = lines(Writer::new(output), write, |lines| {
-        let mut lister = Lister { scene, boxes, counting, here, of, wish, by_content, lines };
+        let mut lister = Lister { scene, counting, here, of, wish, by_content, lines };
         starts(scene, wish).iter().try_for_each(|path| lister.list(path))
     })?;
     Ok(Exit::of_failures(writer.end(Map::new())?))
@@ -109,7 +109,6 @@ struct Found {
 
 struct Lister<'a, 's, 'e> {
     scene: &'a Scene,
-    boxes: &'a Boxes,
     counting: Vec<BoxId>,
     here: Option<BoxId>,
     /// The box whose files are listed; none: the winners.
@@ -164,8 +163,7 @@ impl Lister<'_, '_, '_> {
         // nearly everywhere there is one content, which is in no conflict
         let conflict = group.rows.iter().any(|other| other.content() != row.content()) && heads().conflict();
         let (box_id, looks, flags) = (row.box_id, row.looks(), flags(present, conflict));
-        let name = || self.boxes.by_id(box_id).map_or("", |b| b.name.as_str());
-        let full = if self.wish.long { self.scene.index.entry(name(), &group.path)?.map(|e| e.attrs) } else { None };
+        let full = if self.wish.long { self.scene.index.attrs(&group.path, row)? } else { None };
         self.lines.put(Found { path: group.path, box_id, looks, holders, full, flags })
     }
 }

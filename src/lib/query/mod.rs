@@ -6,7 +6,6 @@
 mod boxes;
 mod copies;
 mod diff;
-mod lines;
 mod list;
 mod locate;
 mod mark;

@@ -1,5 +1,5 @@
 //! Lines that a thread of their own writes, while the next ones are looked up: `ltr ls -R` of 400,000 files took SQLite
-//! half of its time, and JSON the other half; on two cores it now takes 0.64 s instead of 1.0 s.
+//! half of its time, and JSON the other half; on two cores it now takes 0.64 s instead of 1.0 s. A plan does so too.
 
 use std::io::Write;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -15,7 +15,7 @@ const BATCH: usize = 512;
 const BATCHES: usize = 8;
 
 /// Takes what is to be written, in its order.
-pub(super) struct Lines<'s, 'e, T> {
+pub(crate) struct Lines<'s, 'e, T> {
     scope: &'s Scope<'s, 'e>,
     write: &'s (dyn Fn(Vec<T>) -> Result<()> + Sync),
     batch: Vec<T>,
@@ -28,7 +28,7 @@ type Thread<'s, T> = (SyncSender<Vec<T>>, ScopedJoinHandle<'s, Result<()>>);
 ///
 /// # Errors
 /// Those of both.
-pub(super) fn lines<T: Send, W: Write + Send>(
+pub(crate) fn lines<T: Send, W: Write + Send>(
     writer: Writer<W>,
     write: impl Fn(T, &mut Writer<W>) -> Result<()> + Sync,
     look_up: impl FnOnce(&mut Lines<'_, '_, T>) -> Result<()>,
@@ -51,7 +51,7 @@ impl<'s, T: Send> Lines<'s, '_, T> {
     ///
     /// # Errors
     /// One before it cannot be written.
-    pub(super) fn put(&mut self, item: T) -> Result<()> {
+    pub(crate) fn put(&mut self, item: T) -> Result<()> {
         self.batch.push(item);
         if self.batch.len() < BATCH { Ok(()) } else { self.hand_over() }
     }
