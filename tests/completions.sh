@@ -110,6 +110,7 @@ then
 	same 'zsh: ltr pul' '<ltr pull >' "$(in_zsh 'ltr pul')"
 	same 'zsh: ltr pull sti' '<ltr pull stick >' "$(in_zsh 'ltr pull sti')"
 	same 'zsh: ltr mark --box lap' '<ltr mark --box laptop >' "$(in_zsh 'ltr mark --box lap')"
+	same 'zsh: ltr ls -lb lap' '<ltr ls -lb laptop >' "$(in_zsh 'ltr ls -lb lap')"
 	same 'zsh: ltr -C folder commit --go' '<ltr -C folder commit --gone-ok >' "$(in_zsh 'ltr -C folder commit --go')"
 fi
 

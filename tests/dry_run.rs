@@ -67,7 +67,12 @@ fn no_command_changes_anything() {
         vec!["clone", "../a", "../d", "d"],
         vec!["clone", "--carry", "../a", "../d", "d"],
     ] {
-        for args in [[&["-n"][..], &args].concat(), [&args[..1], &["-n"], &args[1..]].concat()] {
+        for args in [
+            [&["-n"][..], &args].concat(),
+            [&args[..1], &["-n"], &args[1..]].concat(),
+            [&args[..], &["-n"]].concat(),
+            [&args[..], &["--dry-run", "--"]].concat(),
+        ] {
             let ran = s.ltr("b", &args);
             assert!(ran.status == 0 && ran.err.is_empty(), "{args:?}: {}{}", ran.status, ran.err);
             let after = s.snapshot(".");
@@ -77,9 +82,22 @@ fn no_command_changes_anything() {
             assert_eq!(before.len(), after.len(), "{args:?} removed something");
         }
     }
-    for args in [["rm", "-nr", "sub"], ["rm", "three", "--dry-run"]] {
-        assert!(s.ltr("b", args).ok().starts_with("p  /"));
-        assert!(!s.ltr("b", [""; 0]).ok().contains("p  /sub") && !s.ltr("b", [""; 0]).ok().contains("p  /three"), "{args:?}");
+    for args in [
+        &["rm", "-nr", "sub"][..],
+        &["rm", "-rn", "sub"],
+        &["rm", "sub", "-rn"],
+        &["rm", "three", "--dry-run"],
+        &["mark", "-nba", "--skip", "sub"],
+        &["mark", "sub", "--skip", "-nb", "a"],
+        &["pull", "-vn"],
+        &["pull", "a", "-nj2"],
+        &["push", "a", "-nv"],
+        &["box", "-ln"],
+        &["create", "-npskeleton", "../space", "c", "../c"],
+        &["clone", "../a", "../d", "d", "-np", "skeleton"],
+    ] {
+        assert_eq!(s.ltr("b", args).status, 0, "{args:?}");
+        assert_eq!(before, s.snapshot("."), "{args:?}");
     }
 }
 
