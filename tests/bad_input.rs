@@ -155,6 +155,23 @@ fn of_a_whole_pipe_only_one_tells() {
         ran.fails(3, "nosuch");
         assert_eq!(ran.err.lines().count(), 1, "{args:?}: {}", ran.err);
     }
+    // nor of an index that is not there, or is none
+    for spoil in ["mv space away", "cp text space"] {
+        s.write("text", "a text file").sh(".", spoil).ok();
+        for args in [
+            ["status"].as_slice(),
+            &["status", "-a"],
+            &["status", "--quick", "--json"],
+            &["-n", "commit"],
+            &["commit"],
+            &["pull"],
+        ] {
+            let ran = s.ltr("a", args);
+            ran.fails(3, "space: ");
+            assert_eq!(ran.err.lines().count(), 1, "{spoil}: {args:?}: {}", ran.err);
+        }
+    }
+    s.sh(".", "mv away space").ok();
     // and each stage ends as if it had failed by itself
     let ran = s.sh("a", "ltr-scan nosuch | { ltr-hash; echo $? >&2; } | { ltr-record --status; echo $? >&2; } | cat");
     assert_eq!((ran.out.as_str(), ran.err.lines().skip(1).collect::<Vec<_>>()), ("{\"type\":\"cut\"}\n", vec!["3", "3"]));

@@ -48,12 +48,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
-    let located = args.place.locate_here()?;
+    let located = args.place.locate_here().map_err(cli::unless_told)?;
     let fs = FsTraits::at(&located.root)?;
     let named = cli::paths(&args.named, None)?;
     let what = Commit { box_name: located.box_name.clone(), named, gone_ok: args.gone_ok, fs };
     if args.status {
-        return settle(&what, args.changed, &located.open(Access::Read)?, cli::stdin(), cli::stdout(), cli::spool()?);
+        let index = located.open(Access::Read).map_err(cli::unless_told)?;
+        return settle(&what, args.changed, &index, cli::stdin(), cli::stdout(), cli::spool()?);
     }
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;

@@ -260,6 +260,18 @@ pub fn stdin_ahead() -> io::Result<Box<dyn BufRead>> {
     litter::stream::ahead(stdin()?, stdin)
 }
 
+/// What keeps this program from its work has kept the one that writes to it from its own, where that cut its stream
+/// before the first record: then it has told.
+pub fn unless_told(error: Error) -> Error {
+    if io::stdin().is_terminal() {
+        return error;
+    }
+    match litter::stream::Reader::new(stdin()).next_line() {
+        Err(cut) if cut.is::<Cut>() => cut,
+        _ => error,
+    }
+}
+
 /// Standard output for JSON, buffered; on a terminal no byte in it does harm.
 pub fn stdout() -> BufWriter<Box<dyn Write + Send>> {
     let terminal = stdout_is_terminal();
