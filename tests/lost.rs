@@ -167,6 +167,35 @@ fn a_box_copied_with_its_cookie() {
 }
 
 #[test]
+fn a_copied_box_becomes_one_of_its_own_as_its_commit_advises() {
+    let s = Shell::with_files();
+    s.ltr(".", ["clone", "--carry", "a", "stick", "stick"]).ok();
+    s.sh(".", "cp -a stick copy; cp -a a twin").ok();
+    s.write("copy/three", "edit on the copy").write("twin/three", "edit in the twin");
+    for (name, space) in [("copy", &["--carry", "copy/.ltr-index/space"][..]), ("twin", &["space"])] {
+        let told = s.ltr(name, ["commit"]);
+        assert!(
+            told.err.contains("copied here; of two that are used, remove the .ltr of one and `ltr create` it"),
+            "{}",
+            told.err
+        );
+        s.sh(name, "rm .ltr").ok();
+        s.ltr(".", [&["create"], space, &[name, name]].concat()).ok();
+        assert_eq!(s.ltr(name, ["commit"]).ok().lines().count(), 5);
+        s.ltr("b", ["sync", &format!("../{name}")]).ok();
+    }
+    assert_eq!(s.ltr("b", ["box"]).ok(), "  a\n* b\n  copy\n  stick\n  twin\n");
+    for name in ["stick", "copy", "a", "twin"] {
+        assert!(s.exists(format!("{name}/three")));
+        s.ltr("b", ["pull", &format!("../{name}")]);
+    }
+    let all = contents(&s, &["b", "copy", "twin"]);
+    for text in ["edit on the copy", "edit in the twin"] {
+        assert!(all.contains(&text.to_owned()), "{text} is lost: {all:?}");
+    }
+}
+
+#[test]
 fn a_carried_index_copied_with_its_box() {
     let s = Shell::with_files();
     s.ltr(".", ["clone", "--carry", "a", "stick", "stick"]).ok();

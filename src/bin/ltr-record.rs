@@ -59,7 +59,8 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;
     if own.moved {
-        report.notice(&format!("{}: the box {} was moved or copied here", located.root.display(), located.box_name));
+        let advice = "of two that are used, remove the .ltr of one and `ltr create` it by another name";
+        report.notice(&format!("{}: the box {} was moved or copied here; {advice}", located.root.display(), located.box_name));
     }
     let author = Author { own, clock: index.clock()? };
     let changes = args.changes.map(|path| File::open(&path).with_context(|| path.display().to_string())).transpose()?;
