@@ -68,6 +68,41 @@ fn a_huge_file_comes_through_a_pipe_unless_it_is_held_back() {
     }
 }
 
+#[test]
+fn who_is_told_what_came_is_told_only_where_anything_did() {
+    let Some(far) = Far::new(ALL) else { return };
+    let log = far.dir.path().join("puts");
+    far.wrap("ltr-index-put", &format!("echo put >>'{}'; it \"$@\"", log.display()));
+    let puts = || {
+        let puts = fs::read_to_string(&log).unwrap_or_default().lines().count();
+        fs::write(&log, "").unwrap();
+        puts
+    };
+    far.commit(&[(b"a", "alpha")]);
+    for (what, expected) in [("a file comes", 2), ("nothing does", 1), ("nor now", 1)] {
+        assert_eq!(far.ltr("here", &["pull"]).well().err, "");
+        assert_eq!(puts(), expected, "{what}");
+        assert!(far.ltr("there", &["ls", "-b", "here"]).well().out.contains('a'), "{what}");
+    }
+    // what was committed here goes there at once, and what was not yet known of the other is no news to it
+    fs::write(far.at("here/mine"), "mine").unwrap();
+    far.ltr("here", &["commit"]).well();
+    far.commit(&[(b"b", "beta")]);
+    far.ltr("here", &["pull"]).well();
+    assert_eq!(puts(), 2);
+    assert_eq!(far.ltr("there", &["ls", "-b", "here"]).well().out, "a\nb\nmine\n");
+    // of several, who was asked first hears what the last one knew, and nobody else hears of nothing
+    far.shell("mkdir i-third; ltr-index-init ./i-third/s; ltr-index-sync ./i-third/s ./i-here/s").well();
+    far.shell("ltr-box-create ./i-third/s third third --mkdir; ltr-index-sync ./i-third/s ./i-here/s").well();
+    far.ltr("here", &["set", "here.policy", "ondemand"]).well();
+    far.ltr("here", &["pull"]).well();
+    puts();
+    far.commit(&[(b"c", "gamma")]);
+    far.ltr("here", &["pull"]).well();
+    assert_eq!(puts(), 1);
+    assert!(far.ltr("third", &["ls", "-b", "there"]).well().out.contains('c'));
+}
+
 /// A place as a url has it.
 fn encoded(place: &str) -> String {
     [

@@ -3,17 +3,19 @@
 #[path = "cli/mod.rs"]
 mod cli;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use litter::couch::replicate::replicate_continuously;
 use litter::exit::Exit;
 use litter::sources::read_sources;
 use litter::space::Space;
 use litter::stream::{Tagged, Writer};
-use litter::sync::{Options, copy_for_plan, sync, sync_sources};
+use litter::sync::{Options, behind, copy_for_plan, sync, sync_sources};
 
 /// Merge two indexes of a space: what is new in A goes to B, and back
 #[derive(Parser)]
@@ -27,6 +29,9 @@ struct Args {
     /// Instead of B, the index of every box that ltr-reach wrote on stdin
     #[arg(long, conflicts_with = "b")]
     sources: bool,
+    /// With --sources: leave out those that have heard all of A by what the same command, before, wrote to this file
+    #[arg(long, value_name = "FILE", requires = "sources")]
+    after: Option<PathBuf>,
     /// With --sources: only from them into A
     #[arg(long, requires = "sources")]
     into: bool,
@@ -63,7 +68,12 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     match args.b {
         Some(b) => sync(&a, &cli::space(Some(&b))?, &options, cli::stdout(), report),
         None => {
-            let exit = sync_sources(&a, &read_sources(cli::stdin())?, &options, cli::stdout(), report)?;
+            let mut sources = read_sources(cli::stdin())?;
+            if let Some(file) = args.after {
+                let said = File::open(&file).with_context(|| file.display().to_string())?;
+                sources = behind(&a, sources, BufReader::new(said), &options.places)?;
+            }
+            let exit = sync_sources(&a, &sources, &options, cli::stdout(), report)?;
             planned.map_or(Ok(()), |folder| copy_for_plan(&a, &folder))?;
             Ok(exit)
         }

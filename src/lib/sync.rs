@@ -5,6 +5,7 @@
 //! last document of a visit is on disk, so a sync that is interrupted anywhere reads some documents
 //! again and misses none.
 
+mod behind;
 pub mod get;
 mod line;
 pub mod put;
@@ -39,6 +40,7 @@ use crate::sources::SourceRecord;
 use crate::space::{Remote, Space};
 use crate::ssh::Ssh;
 use crate::stream::Writer;
+pub use behind::behind;
 pub use refresh::refresh;
 use remote::Peer;
 use sink::{BATCH, Sink, Tally, uuid};
