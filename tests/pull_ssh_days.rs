@@ -217,7 +217,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_written() {
     far.shell(fake).well();
     let said = far.shell("ltr-index-get --id there:/vast ./i-here/s").well();
     assert!(said.out.contains("329853488332800"), "{}", said.out);
-    let said = far.ltr("here", &["pull", "there"]).failed(3, "needs 329853488332805 bytes");
+    let said = far.ltr("here", &["pull", "there"]).failed(3, "/here: needs 329853488332805 bytes");
     assert!(far.tree("here").is_empty() && !far.at("here/.ltr-tmp").exists(), "{}", said.err);
 }
 

@@ -94,6 +94,10 @@ fn what_cannot_be_pushed_to_is_refused_by_name() {
     let folder = far.at("there").display().to_string();
     far.ltr("here", &["push", &folder]).well();
     assert_eq!(far.tree("there"), far.tree("here"));
+    fs::write(far.at("here/new"), "new").unwrap();
+    far.ltr("here", &["commit"]).well();
+    far.ltr("here", &["set", "there.reserve", "9000000000000000"]).well();
+    far.ltr("here", &["push", "there"]).failed(3, &format!("{}: needs ", far.at("there").display()));
 }
 
 /// Bytes that no program can make fewer.

@@ -161,7 +161,8 @@ impl Plan {
         }
         let free = root.free()?;
         if self.bytes > 0 && self.bytes > free.saturating_sub(options.reserve) {
-            bail!("needs {} bytes, {free} free (reserve {})", self.bytes, options.reserve);
+            let folder = root.path().display();
+            bail!("{folder}: needs {} bytes, {free} free (reserve {})", self.bytes, options.reserve);
         }
         Ok(())
     }

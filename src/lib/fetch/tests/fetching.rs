@@ -219,7 +219,8 @@ fn room_is_checked_first() {
     w.write("there/a", "hello");
     w.reserve = u64::MAX;
     let error = w.run(&[w.action("fetch", "/a", "hello", json!({}))]).exit.unwrap_err();
-    assert!(error.starts_with("needs 5 bytes, ") && error.contains("(reserve "), "{error}");
+    let told = format!("{}: needs 5 bytes, ", w.at("here").display());
+    assert!(error.starts_with(&told) && error.contains("(reserve "), "{error}");
     assert_eq!(w.files(), [""; 0]);
 }
 
