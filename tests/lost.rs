@@ -196,6 +196,24 @@ fn a_copied_box_becomes_one_of_its_own_as_its_commit_advises() {
 }
 
 #[test]
+fn a_forgotten_box_that_is_used_says_that_it_does_not_count() {
+    let s = Shell::with_files();
+    s.ltr("a", ["box", "--forget", "b"]).ok();
+    s.write("b/new", "new");
+    assert_eq!(s.ltr("b", ["status"]).ok(), "N  /new\n");
+    for (args, program) in [(["commit"], "ltr-record"), (["commit"], "ltr-record"), (["pull"], "ltr-fetch")] {
+        let told = "the box b is forgotten: its copies do not count (`ltr set b.forgotten false` takes that back)";
+        let ran = s.ltr("b", args);
+        assert_eq!((ran.status, ran.err), (0, format!("{program}: {told}\n")), "{args:?}");
+    }
+    assert_eq!(s.ltr("a", ["pull"]).err, "ltr: no other box is in reach\n");
+    s.ltr("b", ["set", "b.forgotten", "false"]).ok();
+    assert_eq!(s.ltr("b", ["commit"]).ok(), "");
+    s.ltr("a", ["pull"]).ok();
+    assert_eq!(s.read("a/new"), "new");
+}
+
+#[test]
 fn a_carried_index_copied_with_its_box() {
     let s = Shell::with_files();
     s.ltr(".", ["clone", "--carry", "a", "stick", "stick"]).ok();

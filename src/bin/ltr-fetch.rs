@@ -65,6 +65,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     }
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;
+    cli::tell_forgotten(&index, &located.box_name, report)?;
     let fields = index.box_fields(&located.box_name)?;
     let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
     let space = uuid(&index)?;

@@ -62,6 +62,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         let advice = "of two that are used, remove the .ltr of one and `ltr create` it by another name";
         report.notice(&format!("{}: the box {} was moved or copied here; {advice}", located.root.display(), located.box_name));
     }
+    cli::tell_forgotten(&index, &located.box_name, report)?;
     let author = Author { own, clock: index.clock()? };
     let changes = args.changes.map(|path| File::open(&path).with_context(|| path.display().to_string())).transpose()?;
     let input = (cli::stdin(), changes);

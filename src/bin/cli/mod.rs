@@ -16,7 +16,7 @@ use litter::couch::places::{Places, WAIT};
 use litter::couch::url::{Database, Secret};
 use litter::couch::visit::{Visit, visit};
 use litter::exit::Exit;
-use litter::index::sqlite::Access;
+use litter::index::sqlite::{Access, Sqlite};
 use litter::ltrbox::{self, Located};
 use litter::query::Scene;
 use litter::quote::JsonForTerminal;
@@ -417,6 +417,15 @@ pub fn paths(args: &[std::ffi::OsString], space: Option<&str>) -> anyhow::Result
 /// The name of this machine, as uname(2) has it.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Tells who uses a box that was forgotten: in the folder itself all is as ever, and elsewhere nothing of it counts.
+pub fn tell_forgotten(index: &Sqlite, name: &str, report: &mut Stderr) -> anyhow::Result<()> {
+    if index.box_fields(name)?.is_some_and(|fields| fields.forgotten()) {
+        let back = format!("`ltr set {name}.forgotten false` takes that back");
+        report.notice(&format!("the box {name} is forgotten: its copies do not count ({back})"));
+    }
+    Ok(())
 }
 
 /// Whether a person is there who could be asked for a password.
