@@ -98,6 +98,19 @@ fn a_purge_goes_through_the_space_and_can_be_taken_back() {
 }
 
 #[test]
+fn a_pull_shows_a_copy_where_it_could_not_move() {
+    let s = Shell::with_files();
+    fs::rename(s.at("a/sub/deep"), s.at("a/deep")).unwrap();
+    s.ltr("a", ["commit"]).ok();
+    s.write("b/sub/deep/two", "edited, not committed");
+    let ran = s.ltr("b", ["pull"]);
+    let (from, to) = (s.at("a/deep/two").display().to_string(), s.at("b/deep/two").display().to_string());
+    assert!(ran.status == 0 && ran.lines().contains(&format!("cp {from} {to}").as_str()), "{}{}", ran.out, ran.err);
+    assert!(!ran.out.contains("mv "), "{}", ran.out);
+    assert_eq!((s.read("b/deep/two"), s.read("b/sub/deep/two")), ("two".into(), "edited, not committed".into()));
+}
+
+#[test]
 fn marks_say_what_a_box_holds() {
     let s = Shell::with_boxes();
     fs::create_dir(s.at("c")).unwrap();

@@ -125,8 +125,9 @@ impl Steps<'_> {
             Verb::Mkdir => vec![("mkdir", vec![there])],
             Verb::Touch => vec![("touch", vec![there])],
             Verb::Remove => vec![("rm", vec![there])],
-            Verb::Move => vec![("mv", self.own_source(action).into_iter().chain([there]).collect())],
-            Verb::Fetch | Verb::Replace | Verb::Copy | Verb::Link => vec![self.arrival(action)],
+            Verb::Move if used(action).is_none() => vec![("mv", self.own_source(action).into_iter().chain([there]).collect())],
+            // a move whose source was edited here leaves it, and its content comes from elsewhere
+            Verb::Move | Verb::Fetch | Verb::Replace | Verb::Copy | Verb::Link => vec![self.arrival(action)],
             Verb::Conflict => {
                 let kept = action.keep.iter().map(|keep| self.file(keep));
                 vec![("mv", std::iter::once(there).chain(kept).collect()), self.arrival(action)]
