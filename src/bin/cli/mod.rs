@@ -260,8 +260,8 @@ pub fn stdin_ahead() -> io::Result<Box<dyn BufRead>> {
     litter::stream::ahead(stdin()?, stdin)
 }
 
-/// What keeps this program from its work has kept the one that writes to it from its own, where that cut its stream
-/// before the first record: then it has told.
+/// What keeps this program from its work may have kept the one that writes to it from its own: where that cut its
+/// stream before the first record, it has told.
 pub fn unless_told(error: Error) -> Error {
     if io::stdin().is_terminal() {
         return error;
