@@ -130,6 +130,25 @@ fn what_one_box_does_not_have_the_next_is_asked_for() {
 }
 
 #[test]
+fn what_a_box_on_this_machine_does_not_have_comes_from_another_machine() {
+    let Some(far) = many(ALL) else { return };
+    far.third();
+    let third = far.at("third");
+    far.ltr("here", &["set", "third.urls", third.to_str().unwrap()]).well();
+    for name in ["e/010", "e/011", "empty"] {
+        fs::remove_file(third.join(name)).unwrap();
+    }
+    fs::write(third.join("e/013"), "TEXT 6").unwrap();
+    let said = far.ltr("here", &["pull"]).well();
+    assert_eq!(far.tree("here"), far.tree("there"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("/e/013: in box third: source changed since its last commit"), "{}", said.err);
+    assert_eq!(said.err.matches(": in box third: ").count(), 4, "{}", said.err);
+    let elsewhere = lines(&said, "rsync ") + lines(&said, "tar ");
+    assert!((1..=4).contains(&elsewhere) && lines(&said, "cp ") >= 64, "{}", said.out);
+    assert!(!far.at("here/.ltr-tmp").exists());
+}
+
+#[test]
 fn boxes_that_hold_the_same_are_used_at_once_and_one_that_is_gone_is_done_without() {
     for (jobs, gone) in [("1", false), ("2", false), ("2", true), ("1", true)] {
         let Some(far) = Far::new(Kit { tar: false, ..ALL }) else { return };

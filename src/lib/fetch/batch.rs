@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
+use super::copier::Holding;
 use super::examine::{Seen, is_content};
 use super::shelf::SourceFailed;
 use super::sources::Known;
-use super::ssh::Elsewhere;
+use super::window::is_plain;
 use super::{Fact, Run};
 use crate::boxfs::shown;
 use crate::hash::hash_path;
@@ -28,8 +29,8 @@ pub(super) enum Content {
     Staged(SpacePath),
     /// By a rename within the box.
     Move,
-    /// From another machine: the numbers of the boxes that may have it.
-    Remote(Vec<(usize, Arc<Elsewhere>)>),
+    /// From one of these boxes.
+    From(Holding),
     /// It is on its way to this place.
     Coming(SpacePath),
     /// Another step's content is the same, and on its way.
@@ -115,7 +116,8 @@ impl Run<'_> {
         }
     }
 
-    /// Stages the content of a step from where it is on this machine, or tells who else may have it.
+    /// Stages the content of a step from where it is in this box, or tells who else may have it. A step that
+    /// looks at more than its own path does not wait for boxes on this machine.
     pub(super) fn obtain(&mut self, action: &Action) -> Result<Content> {
         if action.ftype == Ftype::Symlink {
             let moves = action.action == Verb::Move && self.has_source(action)?;
@@ -133,11 +135,12 @@ impl Run<'_> {
         if let Some(path) = self.staged_twin(action)? {
             return Ok(Content::Staged(path));
         }
-        let mut elsewhere = Vec::new();
+        let mut holding = Holding::default();
         for (number, source) in action.from.iter().enumerate() {
             match self.sources.place(source, &mut |text| self.report.notice(&text)) {
                 Known::Gone => {}
-                Known::Remote(from) => elsewhere.push((number, from)),
+                Known::Remote(from) => holding.elsewhere.push((number, from)),
+                Known::Local(root) if is_plain(action) => holding.here.push((number, root)),
                 Known::Local(_) => {
                     if let Some(path) = self.copy_from_box(action, number)? {
                         self.files_done += 1;
@@ -148,7 +151,8 @@ impl Run<'_> {
                 }
             }
         }
-        if elsewhere.is_empty() { Err(not_had(action)) } else { Ok(Content::Remote(elsewhere)) }
+        let nobody = holding.here.is_empty() && holding.elsewhere.is_empty();
+        if nobody { Err(not_had(action)) } else { Ok(Content::From(holding)) }
     }
 
     /// Copies content that waits in the staging folder for a step of the same batch, where this box has

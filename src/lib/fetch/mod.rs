@@ -7,6 +7,7 @@
 
 mod batch;
 mod bulk;
+mod copier;
 mod examine;
 mod folders;
 mod follow;

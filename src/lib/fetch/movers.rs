@@ -46,7 +46,6 @@ pub(super) enum Kind {
 
 /// The content of a step, wanted from another machine.
 pub(super) struct Want {
-    pub(super) ticket: usize,
     pub(super) action: Arc<Action>,
     /// Where it goes in the staging folder.
     pub(super) place: SpacePath,
@@ -57,9 +56,17 @@ pub(super) struct Want {
 }
 
 /// An answer that the run waits for: whatever becomes of a want, it gets one.
-struct Owed {
+pub(super) struct Owed {
     ticket: usize,
     events: Option<Sender<Event>>,
+}
+
+impl Owed {
+    /// It is answered otherwise; returns its ticket.
+    pub(super) fn answered(mut self) -> usize {
+        self.events = None;
+        self.ticket
+    }
 }
 
 impl Drop for Owed {
@@ -79,10 +86,9 @@ struct Candidate {
 }
 
 impl Want {
-    /// It is answered otherwise; returns its ticket.
-    pub(super) fn answered(mut self) -> usize {
-        self.owed.events = None;
-        self.ticket
+    /// See [`Owed::answered`].
+    pub(super) fn answered(self) -> usize {
+        self.owed.answered()
     }
 
     /// How the box of number `source` calls the file, and the number of that in the action.
@@ -119,6 +125,16 @@ pub(super) enum Event {
     NotHad {
         ticket: usize,
     },
+    /// It was copied from the box of this number, on this machine.
+    Copied {
+        ticket: usize,
+        number: usize,
+    },
+    /// No box on this machine has it: these are to be asked.
+    NotHere {
+        ticket: usize,
+        elsewhere: Vec<(usize, Arc<Elsewhere>)>,
+    },
     Failed {
         ticket: usize,
         error: anyhow::Error,
@@ -138,7 +154,8 @@ pub(super) struct Movers<'a> {
     pub(super) shelf: Shelf<'a>,
     /// How many boxes are used at once.
     jobs: usize,
-    many: bool,
+    /// Whether the plan has many steps.
+    pub(super) many: bool,
     /// KiB a second, of each program.
     pub(super) limit: Option<u64>,
     line: Mutex<Line>,
@@ -224,8 +241,8 @@ impl<'a> Movers<'a> {
             candidates.push(Candidate { number: *number, source, tried: false });
         }
         let kind = kind_of(action, &candidates);
-        let owed = Owed { ticket, events: Some(self.events.clone()) };
-        let want = Want { ticket, action: Arc::clone(action), place, kind, candidates, owed };
+        let owed = self.owe(ticket);
+        let want = Want { action: Arc::clone(action), place, kind, candidates, owed };
         if line.alive(&want).next().is_some() {
             line.wants.push_back(want);
             line.last = false;
@@ -258,6 +275,16 @@ impl<'a> Movers<'a> {
         line.wants.clear();
         drop(line);
         self.news.notify_all();
+    }
+
+    /// Whether nothing more is wanted, not even what was.
+    pub(super) fn is_closed(&self) -> bool {
+        self.line().closed
+    }
+
+    /// The run waits for an answer to this ticket.
+    pub(super) fn owe(&self, ticket: usize) -> Owed {
+        Owed { ticket, events: Some(self.events.clone()) }
     }
 
     pub(super) fn tell(&self, event: Event) {
@@ -413,7 +440,7 @@ mod tests {
         let want = |ticket| {
             let owed = Owed { ticket, events: Some(events.clone()) };
             let place = SpacePath::from_spelled("/x").unwrap();
-            Want { ticket, action: Arc::clone(&action), place, kind: Kind::Small, candidates: Vec::new(), owed }
+            Want { action: Arc::clone(&action), place, kind: Kind::Small, candidates: Vec::new(), owed }
         };
         drop(want(7));
         assert_eq!(want(8).answered(), 8);

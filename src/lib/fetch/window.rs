@@ -10,10 +10,10 @@ use std::thread::Scope;
 use anyhow::{Context, Result};
 
 use super::batch::{Batch, Content, Slot, not_had};
+use super::copier::{Copier, Copy, Holding};
 use super::examine::Seen;
 use super::look::Looker;
 use super::movers::{Event, Movers};
-use super::ssh::Elsewhere;
 use super::{Fact, Output, Run};
 use crate::path::SpacePath;
 use crate::record::{Action, Sha1, Verb};
@@ -31,12 +31,13 @@ pub(super) struct Window<'s, 'e, 'a> {
     /// Contents that are on their way.
     coming: HashSet<Sha1>,
     looker: Looker,
+    copier: Copier,
 }
 
 impl<'s, 'e, 'a> Window<'s, 'e, 'a> {
     pub(super) fn new(movers: &'s Movers<'a>, scope: &'s Scope<'s, 'e>, events: Receiver<Event>) -> Self {
         let (batches, open, coming) = (VecDeque::new(), Batch::default(), HashSet::new());
-        Self { movers, scope, events, batches, open, coming, looker: Looker::default() }
+        Self { movers, scope, events, batches, open, coming, looker: Looker::default(), copier: Copier::default() }
     }
 
     fn slot(&mut self, ticket: usize) -> Option<(&mut Slot, &mut usize)> {
@@ -69,11 +70,13 @@ impl Run<'_> {
                 window.open.bytes = window.open.bytes.saturating_add(action.size);
                 let ticket = window.open.first + window.open.slots.len();
                 let content = match content {
-                    Content::Remote(boxes) if action.sha1.is_some_and(|sha1| window.coming.insert(sha1)) => {
+                    Content::From(holding)
+                        if !holding.here.is_empty() || action.sha1.is_some_and(|sha1| window.coming.insert(sha1)) =>
+                    {
                         window.open.waiting += 1;
-                        self.send_for(window, ticket, &action, &boxes)?
+                        self.send_for(window, ticket, &action, holding)?
                     }
-                    Content::Remote(_) => {
+                    Content::From(_) => {
                         // its place is remembered then
                         self.needed.extend(action.sha1);
                         Content::Twin
@@ -108,10 +111,16 @@ impl Run<'_> {
         window: &mut Window<'_, '_, '_>,
         ticket: usize,
         action: &Arc<Action>,
-        boxes: &[(usize, Arc<Elsewhere>)],
+        holding: Holding,
     ) -> Result<Content> {
         let place = self.staging.reserve(action.sha1.context("a file has a sha1")?)?;
-        window.movers.want(window.scope, ticket, action, place.clone(), boxes);
+        if holding.here.is_empty() {
+            window.movers.want(window.scope, ticket, action, place.clone(), &holding.elsewhere);
+        } else {
+            let owed = window.movers.owe(ticket);
+            let copy = Copy { action: Arc::clone(action), place: place.clone(), holding, owed };
+            window.copier.copy(window.movers, window.scope, copy);
+        }
         Ok(Content::Coming(place))
     }
 
@@ -190,7 +199,15 @@ impl Run<'_> {
         let (ticket, result) = match event {
             Event::Say(text) => return self.report.notice(&text),
             Event::Bytes(bytes, from) => return self.progress(bytes, &from.box_name),
-            Event::Arrived { ticket, number, via } => (ticket, Ok((number, via))),
+            Event::Arrived { ticket, number, via } => (ticket, Ok((number, Some(via)))),
+            Event::Copied { ticket, number } => (ticket, Ok((number, None))),
+            Event::NotHere { ticket, elsewhere } => {
+                let Some((slot, _)) = window.slot(ticket) else { return };
+                let Content::Coming(place) = &slot.content else { return };
+                let (action, place) = (Arc::clone(&slot.action), place.clone());
+                window.coming.extend(action.sha1);
+                return window.movers.want(window.scope, ticket, &action, place, &elsewhere);
+            }
             Event::AllArrived { tickets, via } => {
                 for (ticket, number) in tickets {
                     self.heed(window, Event::Arrived { ticket, number, via });
@@ -216,13 +233,17 @@ impl Run<'_> {
             Ok((number, via)) => {
                 slot.content = Content::Staged(place);
                 self.files_done += 1;
-                if let Some(source) = action.from.get(number) {
-                    let transfer = self.transfers.entry(source.box_name.clone()).or_default();
-                    transfer.files += 1;
-                    transfer.bytes = transfer.bytes.saturating_add(action.size);
-                    transfer.ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                match action.from.get(number) {
+                    Some(source) if via.is_some() => {
+                        let transfer = self.transfers.entry(source.box_name.clone()).or_default();
+                        transfer.files += 1;
+                        transfer.bytes = transfer.bytes.saturating_add(action.size);
+                        transfer.ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    }
+                    Some(source) => self.progress(action.size, &source.box_name),
+                    None => {}
                 }
-                self.came.insert(action.path.clone(), (number, Some(via)));
+                self.came.insert(action.path.clone(), (number, via));
             }
             Err(error) => {
                 self.staging.release(&place);
@@ -250,13 +271,13 @@ impl Run<'_> {
                 self.fail(&action.path, &e);
                 Content::Failed
             });
-            let Content::Remote(boxes) = content else {
+            let Content::From(holding) = content else {
                 batch.slots[at].content = content;
                 continue;
             };
             // the other step did not get it either, or it is gone since
             batch.waiting += 1;
-            let content = self.send_for(window, ticket, &action, &boxes)?;
+            let content = self.send_for(window, ticket, &action, holding)?;
             if let Some(batch) = window.batches.front_mut() {
                 batch.slots[at].content = content;
             }
