@@ -557,6 +557,122 @@ fn a_file_that_was_renamed_and_edited_is_followed_and_updated() {
 }
 
 #[test]
+fn a_file_that_was_edited_and_renamed_is_followed_and_updated() {
+    for renames in [&["g"][..], &["g", "h"], &["new/g"]] {
+        for edited_after in [false, true] {
+            let world = World::new();
+            let [a, b, c] = settled(&world, [("a", "complete"), ("b", "complete"), ("c", "ondemand")]);
+            c.mark("/b", Want::Want);
+            c.pull();
+            a.write("b", "edited before the rename");
+            a.commit();
+            let mut name = "b";
+            for new in renames {
+                a.mv(name, new);
+                a.commit();
+                name = new;
+            }
+            if edited_after {
+                a.write(name, "edited after the rename as well");
+                a.commit();
+            }
+            for follower in [&b, &c] {
+                let done = follower.pull();
+                assert!(done.contains(&format!("move /b /{name}")), "{done:?}");
+                assert_eq!(follower.pull(), [format!("replace /{name}")]);
+                assert!(follower.pull().is_empty() && follower.status().is_empty());
+            }
+            assert_eq!(a.tree(), b.tree());
+            assert_eq!(c.contents(), [a.read(name)]);
+            assert!(a.pull().is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_older_version_goes_from_its_old_name_where_the_new_one_is_here() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write("f", "one");
+    a.commit();
+    sync(&a.index, &b.index);
+    b.pull();
+    a.write("f", "two");
+    a.commit();
+    a.mv("f", "g");
+    a.commit();
+    // the new name came before the old one was known to be gone
+    b.write("g", "two");
+    b.commit();
+    sync(&a.index, &b.index);
+    b.pull();
+    b.pull();
+    assert_eq!((a.contents(), b.contents()), (vec!["two".to_owned()], vec!["two".to_owned()]));
+    assert!(b.status().is_empty() && b.pull().is_empty() && a.pull().is_empty());
+}
+
+#[test]
+fn a_file_of_ones_own_in_the_place_of_a_rename_is_no_newer_version() {
+    let world = World::new();
+    let [a, b, c] = world.boxes([("a", "complete"), ("b", "complete"), ("c", "complete")]);
+    a.write("f", "one");
+    a.commit();
+    b.pull();
+    a.mv("f", "g");
+    a.commit();
+    a.rm("g");
+    b.write("g", "another");
+    a.commit();
+    b.commit();
+    for _ in 0..3 {
+        for one in [&a, &b, &c] {
+            one.pull();
+            one.failures();
+        }
+    }
+    assert_eq!(b.contents(), ["another", "one"]);
+}
+
+#[test]
+fn what_was_edited_before_its_folder_was_renamed_is_followed_and_updated() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    a.write("sub/a", "edited").write("sub/b", "new");
+    a.commit();
+    a.mv("sub", "moved");
+    a.commit();
+    b.pull();
+    b.pull();
+    assert_eq!(a.tree(), b.tree());
+    assert!(a.pull().is_empty() && b.pull().is_empty() && b.status().is_empty());
+}
+
+#[test]
+fn an_edit_that_a_rename_did_not_know_of_is_kept() {
+    let world = World::new();
+    let [a, b] = world.apart(["a", "b"]);
+    a.write("f", "one");
+    a.commit();
+    sync(&a.index, &b.index);
+    b.pull();
+    b.write("f", "b's own");
+    b.commit();
+    a.write("f", "a's own");
+    a.commit();
+    sync(&a.index, &b.index);
+    a.mv("f", "g");
+    a.commit();
+    for _ in 0..4 {
+        sync(&a.index, &b.index);
+        a.pull();
+        b.pull();
+    }
+    for text in ["a's own", "b's own"] {
+        assert!(a.contents().contains(&text.to_owned()) && b.contents().contains(&text.to_owned()), "{text} {:?}", b.contents());
+    }
+}
+
+#[test]
 fn half_a_rename_removes_nothing() {
     let world = World::new();
     let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);

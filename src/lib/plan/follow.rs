@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Group, Heads, Intent, Planner, Row, Verb, was};
 use crate::path::SpacePath;
-use crate::record::Ftype;
+use crate::record::{Ftype, Sha1};
 use crate::resolve::{Decision, decide};
 use crate::version::Version;
 
@@ -19,7 +19,7 @@ pub(super) enum Followed {
     Purged,
     /// It belongs at this path, as this version of what is there.
     To(Group, Version),
-    /// It was renamed to where this box has the same content already.
+    /// It was renamed to where this box has the same content already, or a newer version of it.
     There,
     /// It was renamed, and what became of it cannot be told: the last copy must not go for that.
     Unclear,
@@ -35,22 +35,26 @@ impl Planner<'_, '_, '_> {
             let target = self.index.group(&moved)?;
             let heads = Heads::of(&target.rows, |id| self.counts(id));
             match heads.winner() {
-                Some(next) if next.purged && next.content() == own.content() => {
-                    before = next.version.clone();
+                Some(next) if next.purged && [own.content(), purge.content()].contains(&next.content()) => {
+                    before = purge.version.beyond(&before).map_or_else(|| next.version.clone(), |dot| Version::of(dot.0, dot.1));
                     (at, purge) = (moved, next.clone());
                 }
                 winner => {
                     let version = belongs(&target, winner, &purge, &before, own);
-                    return Ok(self.settle_at(target, version, own));
+                    let newer = version.as_ref().and_then(|version| winner.filter(|w| !w.purged && w.version.includes(version)));
+                    let newer = newer.map(Row::content);
+                    return Ok(self.settle_at(target, newer, version, own));
                 }
             }
         }
         Ok(Followed::Unclear)
     }
 
-    fn settle_at(&self, target: Group, version: Option<Version>, own: &Row) -> Followed {
+    /// `version` is what `own` would be at `target`, and `newer` the content of a later version of it.
+    fn settle_at(&self, target: Group, newer: Option<(Ftype, Option<Sha1>)>, version: Option<Version>, own: &Row) -> Followed {
         match (target.of(self.me).filter(|r| r.present), version) {
             (Some(there), _) if there.content() == own.content() => Followed::There,
+            (Some(there), Some(_)) if Some(there.content()) == newer => Followed::There,
             (Some(_), _) | (None, None) => Followed::Unclear,
             (None, Some(version)) => Followed::To(target, version),
         }
@@ -106,13 +110,21 @@ impl Planner<'_, '_, '_> {
 }
 
 /// The version that `own` is at the path it was renamed to: that of the same content there, or, where
-/// it was edited since, that of the rename itself, if what is there now descends from it.
+/// it was edited since, that of the rename itself, if what is there now descends from it. Where it was edited before
+/// the rename, it is an older version of what was renamed: the purge knew of it.
 fn belongs(target: &Group, winner: Option<&Row>, purge: &Row, before: &Version, own: &Row) -> Option<Version> {
     let same = target.rows.iter().filter(|r| !r.purged && r.content() == own.content()).max_by_key(|r| (r.present, r.stamp));
     if let Some(same) = same {
         return Some(same.version.clone());
     }
-    let dot = purge.version.beyond(before)?;
-    let descends = winner.is_some_and(|w| !w.purged && w.version.count(dot.0) >= dot.1);
-    (descends && purge.content() == own.content()).then(|| Version::of(dot.0, dot.1))
+    let winner = winner.filter(|w| !w.purged)?;
+    let dot = purge.version.beyond(before);
+    let descends = dot.is_some_and(|dot| winner.version.count(dot.0) >= dot.1);
+    if purge.content() == own.content() {
+        return dot.filter(|_| descends).map(|dot| Version::of(dot.0, dot.1));
+    }
+    let is_older = winner.version.includes(&own.version) && winner.version != own.version;
+    // the empty version is older than any
+    let version = if is_older { own.version.clone() } else { Version::default() };
+    (descends || purge.content() == winner.content()).then_some(version)
 }
