@@ -157,6 +157,28 @@ fn a_stick_that_is_full_holds_whole_files_and_goes_on_when_there_is_room() {
     drop(unmount);
 }
 
+#[test]
+fn a_stick_that_nobody_may_write_to_can_be_cloned() {
+    let mut s = in_a_pocket();
+    let stick = s.at("elsewhere/media/stick");
+    let mount =
+        |args: &[&str]| std::process::Command::new("mount").args(args).arg(&stick).status().is_ok_and(|done| done.success());
+    if !mount(&["--bind", stick.to_str().unwrap()]) {
+        eprintln!("mount is not permitted: a disk that cannot be written is not tested");
+        return;
+    }
+    let unmount = Unmount(stick.clone());
+    assert!(mount(&["-o", "remount,ro,bind"]));
+    let ran = s.ltr("elsewhere", ["clone", "media/stick", "attic", "attic"]);
+    // the box is there and has all, and what could not be told to the stick is named
+    assert!(ran.status == 1 && ran.err.contains("only read"), "{}: {}{}", ran.status, ran.out, ran.err);
+    assert_eq!(s.files("elsewhere/attic"), s.files("elsewhere/media/stick"));
+    assert_eq!(s.ltr("elsewhere/attic", ["status"]).out, "w  /notes\n");
+    drop(unmount);
+    s.ltr("elsewhere/attic", ["sync", "../media/stick"]).ok();
+    assert!(s.ltr("elsewhere/media/stick", ["box"]).ok().contains("attic"));
+}
+
 /// Takes a file system away at the end.
 struct Unmount(std::path::PathBuf);
 
