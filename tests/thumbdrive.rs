@@ -158,6 +158,27 @@ fn a_stick_that_is_full_holds_whole_files_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn two_spaces_whose_indexes_have_one_name_are_cloned_to_one_machine() {
+    let mut s = Shell::with_boxes();
+    for space in ["photos", "music"] {
+        s.write(&format!("{space}/box/{space}"), space);
+        s.ltr(space, ["init", "./index"]).ok();
+        s.ltr(space, ["create", "./index", "box", "box"]).ok();
+        s.ltr(&format!("{space}/box"), ["commit"]).ok();
+        s.ltr(space, ["clone", "--carry", "box", "stick", "stick"]).ok();
+    }
+    fs::create_dir_all(s.at("home2")).unwrap();
+    s.home = s.at("home2");
+    for space in ["photos", "music"] {
+        s.ltr(".", ["clone", &format!("{space}/stick"), &format!("{space}-desk"), "desk"]).ok();
+        assert_eq!(s.read(format!("{space}-desk/{space}")), space);
+        // and another box of the same space has the same index
+        s.ltr(".", ["clone", &format!("{space}/stick"), &format!("{space}-attic"), "attic"]).ok();
+        assert_eq!(s.ltr(format!("{space}-attic"), ["box"]).ok(), "* attic\n  box\n  desk\n  stick\n");
+    }
+}
+
+#[test]
 fn a_stick_that_nobody_may_write_to_can_be_cloned() {
     let mut s = in_a_pocket();
     let stick = s.at("elsewhere/media/stick");
