@@ -161,10 +161,10 @@ fn a_stick_that_is_full_holds_whole_files_and_goes_on_when_there_is_room() {
 fn two_spaces_whose_indexes_have_one_name_are_cloned_to_one_machine() {
     let mut s = Shell::with_boxes();
     for space in ["photos", "music"] {
-        s.write(&format!("{space}/box/{space}"), space);
+        s.write(format!("{space}/box/{space}"), space);
         s.ltr(space, ["init", "./index"]).ok();
         s.ltr(space, ["create", "./index", "box", "box"]).ok();
-        s.ltr(&format!("{space}/box"), ["commit"]).ok();
+        s.ltr(format!("{space}/box"), ["commit"]).ok();
         s.ltr(space, ["clone", "--carry", "box", "stick", "stick"]).ok();
     }
     fs::create_dir_all(s.at("home2")).unwrap();
@@ -180,7 +180,7 @@ fn two_spaces_whose_indexes_have_one_name_are_cloned_to_one_machine() {
 
 #[test]
 fn a_stick_that_nobody_may_write_to_can_be_cloned() {
-    let mut s = in_a_pocket();
+    let s = in_a_pocket();
     let stick = s.at("elsewhere/media/stick");
     let mount =
         |args: &[&str]| std::process::Command::new("mount").args(args).arg(&stick).status().is_ok_and(|done| done.success());
