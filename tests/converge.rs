@@ -17,6 +17,16 @@ fn settled<const N: usize>(world: &World, names: [(&str, &str); N]) -> [TestBox;
     boxes
 }
 
+/// Two boxes with an index each, which have `/f`.
+fn settled_apart(world: &World) -> [TestBox; 2] {
+    let [a, b] = world.apart(["a", "b"]);
+    a.write("f", "one");
+    a.commit();
+    sync(&a.index, &b.index);
+    b.pull();
+    [a, b]
+}
+
 #[test]
 fn the_documented_session() {
     let world = World::new();
@@ -592,11 +602,7 @@ fn a_file_that_was_edited_and_renamed_is_followed_and_updated() {
 #[test]
 fn an_older_version_goes_from_its_old_name_where_the_new_one_is_here() {
     let world = World::new();
-    let [a, b] = world.apart(["a", "b"]);
-    a.write("f", "one");
-    a.commit();
-    sync(&a.index, &b.index);
-    b.pull();
+    let [a, b] = settled_apart(&world);
     a.write("f", "two");
     a.commit();
     a.mv("f", "g");
@@ -650,11 +656,7 @@ fn what_was_edited_before_its_folder_was_renamed_is_followed_and_updated() {
 #[test]
 fn an_edit_that_a_rename_did_not_know_of_is_kept() {
     let world = World::new();
-    let [a, b] = world.apart(["a", "b"]);
-    a.write("f", "one");
-    a.commit();
-    sync(&a.index, &b.index);
-    b.pull();
+    let [a, b] = settled_apart(&world);
     b.write("f", "b's own");
     b.commit();
     a.write("f", "a's own");

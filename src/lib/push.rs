@@ -252,12 +252,16 @@ impl Push<'_> {
         if let Some(limit) = self.limit {
             sftp.arg("-l").arg(limit.saturating_mul(8).to_string());
         }
-        self.ssh.tell(&sftp);
-        let go_on = |read| {
+        self.watched(sftp, Sign::Bytes, told).with_context(|| format!("{}: sftp", self.remote.host))
+    }
+
+    /// Runs a program to its end; `told` hears how many bytes it has read.
+    fn watched(&self, program: Command, sign: Sign, told: &mut dyn FnMut(u64)) -> std::io::Result<Output> {
+        self.ssh.tell(&program);
+        program::run(program, self.ssh.limit(), sign, |read| {
             told(read);
             true
-        };
-        program::run(sftp, self.ssh.limit(), Sign::Bytes, go_on).with_context(|| format!("{}: sftp", self.remote.host))
+        })
     }
 
     /// Where `name` is in the staging folder over there.

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::copier::Holding;
+use super::copier::{Holding, discard, from_box};
 use super::examine::{Seen, is_content};
 use super::shelf::SourceFailed;
 use super::sources::Known;
 use super::window::is_plain;
 use super::{Fact, Run};
-use crate::boxfs::shown;
+use crate::boxfs::{BoxRoot, shown};
 use crate::hash::hash_path;
 use crate::path::SpacePath;
-use crate::record::{Action, Ftype, Verb};
+use crate::record::{Action, Ftype, Source, Verb};
 use crate::report::Unit;
 
 /// Files that are synced at once: a sync costs about as much as a thousand small files.
@@ -141,8 +141,8 @@ impl Run<'_> {
                 Known::Gone => {}
                 Known::Remote(from) => holding.elsewhere.push((number, from)),
                 Known::Local(root) if is_plain(action) => holding.here.push((number, root)),
-                Known::Local(_) => {
-                    if let Some(path) = self.copy_from_box(action, number)? {
+                Known::Local(root) => {
+                    if let Some(path) = self.copy_from_box(action, source, &root)? {
                         self.files_done += 1;
                         self.progress(action.size, &source.box_name);
                         self.came.insert(action.path.clone(), (number, None));
@@ -196,28 +196,15 @@ impl Run<'_> {
     }
 
     /// Copies content from a box on this machine. `None`: it is not there any more.
-    fn copy_from_box(&mut self, action: &Action, number: usize) -> Result<Option<SpacePath>> {
-        let source = action.from.get(number).context("no such source")?;
-        let Known::Local(root) = self.sources.place(source, &mut |text| self.report.notice(&text)) else { return Ok(None) };
-        let (mut file, stat) = match root.open_seen(&source.path) {
-            Ok(opened) => opened,
-            Err(e) => {
-                self.report.notice(&format!("{}: in box {}: {e}", source.path, source.box_name));
-                return Ok(None);
-            }
-        };
-        let filled = if stat.size == action.size {
-            match self.fill(action, &mut file, &format!("{}: in box {}", source.path, source.box_name))? {
-                Some(filled) => filled,
-                None => return Ok(None),
-            }
-        } else {
-            None
-        };
-        if filled.is_none() {
-            self.report.notice(&format!("{}: in box {}: source changed since its last commit", source.path, source.box_name));
+    fn copy_from_box(&mut self, action: &Action, source: &Source, root: &BoxRoot) -> Result<Option<SpacePath>> {
+        let place = self.staging.reserve(action.sha1.context("a file has a sha1")?)?;
+        let report = &mut *self.report;
+        let copied = from_box(&self.staging, action, &place, (source, root), &mut |text| report.notice(&text));
+        if !matches!(copied, Ok(true)) {
+            discard(&self.staging, action, &place);
+            self.staging.release(&place);
         }
-        Ok(filled)
+        Ok(copied?.then_some(place))
     }
 
     /// As [`super::staging::Staging::fill`], but where the source fails that is told, and `None`: the

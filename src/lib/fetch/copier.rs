@@ -9,11 +9,11 @@ use std::thread::Scope;
 use anyhow::{Context, Result};
 
 use super::movers::{Event, Movers, Owed};
-use super::shelf::SourceFailed;
+use super::shelf::{Shelf, SourceFailed};
 use super::ssh::Elsewhere;
 use crate::boxfs::BoxRoot;
 use crate::path::SpacePath;
-use crate::record::Action;
+use crate::record::{Action, Source};
 
 /// The boxes that may have a content, by their numbers in the action.
 #[derive(Default)]
@@ -64,7 +64,7 @@ fn carry_out(movers: &Movers<'_>, copy: Copy) {
     let copied = from_any(movers, &copy);
     let asks_elsewhere = matches!(copied, Ok(None)) && !copy.holding.elsewhere.is_empty();
     if !asks_elsewhere && !matches!(copied, Ok(Some(_))) {
-        discard(movers, &copy);
+        discard(&movers.shelf, &copy.action, &copy.place);
     }
     let Copy { holding, owed, .. } = copy;
     match copied {
@@ -76,39 +76,57 @@ fn carry_out(movers: &Movers<'_>, copy: Copy) {
 }
 
 /// Nobody continues a file of a name that is not its hash alone, and the room may be short.
-fn discard(movers: &Movers<'_>, Copy { action, place, .. }: &Copy) {
-    if action.sha1.is_none_or(|sha1| movers.shelf.at(&sha1.to_string()).is_ok_and(|plain| plain != *place)) {
-        let _ = movers.shelf.root().unlink(place);
+pub(super) fn discard(shelf: &Shelf<'_>, action: &Action, place: &SpacePath) {
+    if action.sha1.is_none_or(|sha1| shelf.at(&sha1.to_string()).is_ok_and(|plain| plain != *place)) {
+        let _ = shelf.root().unlink(place);
     }
 }
 
 /// Copies from the first box that has it, and returns its number; why the others have it not is said.
 ///
 /// # Errors
-/// What the box that gets it cannot do: another source would not help.
+/// As [`from_box`].
 fn from_any(movers: &Movers<'_>, Copy { action, place, holding, .. }: &Copy) -> Result<Option<usize>> {
     for (number, root) in &holding.here {
         let source = action.from.get(*number).context("no such source")?;
-        let in_box = || format!("{}: in box {}", source.path, source.box_name);
-        let (mut file, stat) = match root.open_seen(&source.path) {
-            Ok(opened) => opened,
-            Err(e) => {
-                movers.say(format!("{}: {e}", in_box()));
-                continue;
-            }
-        };
-        if stat.size == action.size {
-            match movers.shelf.fill(action, place, &mut file) {
-                Ok(true) => return Ok(Some(*number)),
-                Ok(false) => {}
-                Err(e) if e.is::<SourceFailed>() => {
-                    movers.say(format!("{}: {e:#}", in_box()));
-                    continue;
-                }
-                Err(e) => return Err(e),
-            }
+        if from_box(&movers.shelf, action, place, (source, root), &mut |text| movers.say(text))? {
+            return Ok(Some(*number));
         }
-        movers.say(format!("{}: source changed since its last commit", in_box()));
     }
     Ok(None)
+}
+
+/// Copies what the box at `root` has as `source` to `place`. False where that is not to be had, or not the content
+/// of the action any more, which is said.
+///
+/// # Errors
+/// What the box that gets it cannot do: another source would not help.
+pub(super) fn from_box(
+    shelf: &Shelf<'_>,
+    action: &Action,
+    place: &SpacePath,
+    (source, root): (&Source, &BoxRoot),
+    say: &mut dyn FnMut(String),
+) -> Result<bool> {
+    let in_box = || format!("{}: in box {}", source.path, source.box_name);
+    let (mut file, stat) = match root.open_seen(&source.path) {
+        Ok(opened) => opened,
+        Err(e) => {
+            say(format!("{}: {e}", in_box()));
+            return Ok(false);
+        }
+    };
+    if stat.size == action.size {
+        match shelf.fill(action, place, &mut file) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(e) if e.is::<SourceFailed>() => {
+                say(format!("{}: {e:#}", in_box()));
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    say(format!("{}: source changed since its last commit", in_box()));
+    Ok(false)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::{Content, Progress, Push};
 use crate::fetch::movers::LARGE;
-use crate::fetch::program::{self, Sign};
+use crate::fetch::program::Sign;
 use crate::fetch::transfer::{LINE, escaped, is_for_rsync, rsync_of_names};
 use crate::record::Ftype;
 use crate::report::Report;
@@ -64,12 +64,7 @@ impl Push<'_> {
         root.push("/");
         rsync.arg("-e").arg(self.ssh.rsh(self.remote)?).arg("--").arg(root);
         rsync.arg(format!("{}:{}/", self.remote.bracketed(), self.staged(folder))).stdin(names);
-        self.ssh.tell(&rsync);
-        let go_on = |read| {
-            told(read);
-            true
-        };
-        match program::run(rsync, self.ssh.limit(), Sign::Read, go_on) {
+        match self.watched(rsync, Sign::Read, told) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             // whatever it failed for, sftp does without it or says why not
             output => Ok(output.with_context(|| format!("{}: rsync", self.remote.host))?.status.success()),
