@@ -148,6 +148,22 @@ fn what_a_box_on_this_machine_does_not_have_comes_from_another_machine() {
     assert!(!far.at("here/.ltr-tmp").exists());
 }
 
+/// The first that is missing has come from the other machine long before the second is found missing.
+#[test]
+fn what_a_box_on_this_machine_is_found_not_to_have_late_comes_too() {
+    let Some(far) = many(ALL) else { return };
+    fs::write(far.at("there/e/010-large"), vec![7; 100 << 20]).unwrap();
+    far.commit(&[]);
+    far.third();
+    let third = far.at("third");
+    far.ltr("here", &["set", "third.urls", third.to_str().unwrap()]).well();
+    for name in ["e/008", "e/009", "e/020", "e/021"] {
+        fs::remove_file(third.join(name)).unwrap();
+    }
+    far.ltr("here", &["pull"]).well();
+    assert_eq!(far.tree("here"), far.tree("there"));
+}
+
 #[test]
 fn boxes_that_hold_the_same_are_used_at_once_and_one_that_is_gone_is_done_without() {
     for (jobs, gone) in [("1", false), ("2", false), ("2", true), ("1", true)] {

@@ -247,9 +247,10 @@ impl<'a> Movers<'a> {
             line.wants.push_back(want);
             line.last = false;
         }
+        let resting = line.resting;
         drop(line);
-        // whoever brings files is not woken for each of many
-        if self.untold.fetch_add(1, Ordering::Relaxed) + 1 >= TOLD {
+        // whoever brings files is not woken for each of many, unless the run does nothing more until it comes
+        if self.untold.fetch_add(1, Ordering::Relaxed) + 1 >= TOLD || resting {
             self.untold.store(0, Ordering::Relaxed);
             self.news.notify_all();
         }
