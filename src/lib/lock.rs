@@ -70,9 +70,13 @@ impl Lock {
     }
 }
 
+/// How often /proc/locks is read: it comes a page at a time, and a lock that is let go between two pages of it
+/// makes another one be passed over.
+const READS: usize = 5;
+
 /// Who holds the lock of a file, by /proc/locks.
 fn holder(cookie: &Stat) -> Option<String> {
-    let pid = holder_pid(&fs::read_to_string("/proc/locks").ok()?, cookie)?;
+    let pid = (0..READS).find_map(|_| holder_pid(&fs::read_to_string("/proc/locks").ok()?, cookie))?;
     let cmdline = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).ok();
     let name = cmdline.and_then(|c| command_name(&c)).unwrap_or_else(|| "another command".to_owned());
     Some(format!("{name} (pid {pid})"))
@@ -131,6 +135,31 @@ mod tests {
         }
         drop(lock);
         take(&root).unwrap();
+    }
+
+    #[test]
+    fn who_holds_it_is_told_whatever_else_is_locked_and_let_go() {
+        let (dir, root) = a_box();
+        let _lock = take(&root).unwrap();
+        if !take(&root).unwrap_err().to_string().contains("(pid ") {
+            // a /proc/locks that shows none
+            return;
+        }
+        let others: Vec<File> = (0..300).map(|n| File::create(dir.path().join(n.to_string())).unwrap()).collect();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let unnamed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    for how in [FlockOperation::LockExclusive, FlockOperation::Unlock] {
+                        others.iter().for_each(|other| rustix::fs::flock(other, how).unwrap());
+                    }
+                }
+            });
+            let unnamed = (0..1000).filter(|_| !take(&root).unwrap_err().to_string().contains("(pid ")).count();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            unnamed
+        });
+        assert_eq!(unnamed, 0);
     }
 
     #[test]
