@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use super::sshd::Sshd;
 
+const PORCELAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/porcelain/ltr");
+
 /// How the other machine is equipped.
 #[derive(Clone, Copy)]
 pub struct Kit {
@@ -174,9 +176,15 @@ impl Far {
         fs::remove_file(self.dir.path().join("first").join(program)).unwrap();
     }
 
+    /// A command that stands still fails its test, which says so, and not all tests after hours.
+    fn within_limit(&self, program: &str, root: &str, args: &[&str]) -> Said {
+        let mut command = self.command(Path::new("timeout"), root);
+        Said::of(&command.args(["--kill-after=10", "600", program]).args(args).output().unwrap())
+    }
+
     /// Runs a command of a shell, in the folder of everything.
     pub fn shell(&self, line: &str) -> Said {
-        Said::of(&self.shell_command(line).output().unwrap())
+        self.within_limit("/bin/sh", ".", &["-c", line])
     }
 
     /// The same, to be run.
@@ -188,12 +196,11 @@ impl Far {
 
     /// Runs `ltr ARGS` in a box.
     pub fn ltr(&self, root: &str, args: &[&str]) -> Said {
-        Said::of(&self.porcelain(root, args).output().unwrap())
+        self.within_limit(PORCELAIN, root, args)
     }
 
     pub fn porcelain(&self, root: &str, args: &[&str]) -> Command {
-        let ltr = Path::new(env!("CARGO_MANIFEST_DIR")).join("porcelain/ltr");
-        let mut command = self.command(&ltr, root);
+        let mut command = self.command(Path::new(PORCELAIN), root);
         command.args(args);
         command
     }

@@ -65,8 +65,8 @@ impl Secrets {
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }
-            // a person's own command has it until it is read
-            found.retain(|line| !line.contains("porcelain/ltr "));
+            // a person's own command has it until it is read, and so has what ends it in time
+            found.retain(|line| !line.contains("porcelain/ltr ") && !line.starts_with("timeout "));
             found
         });
         Watch { stop, thread }

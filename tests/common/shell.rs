@@ -15,6 +15,9 @@ use std::process::{Command, Stdio};
 use litter::hash::sha1_of;
 use litter::path::{escape, unescape};
 
+/// Arguments of timeout(1): a command that stands still fails its test, which says so, and not all tests after hours.
+const LIMIT: [&str; 2] = ["--kill-after=10", "600"];
+
 /// A folder for everything, and the environment of one person.
 pub struct Shell {
     /// Gone with the shell.
@@ -161,9 +164,11 @@ impl Shell {
         args: impl IntoIterator<Item = A>,
         input: impl AsRef<[u8]>,
     ) -> Ran {
-        let mut command = self.command(cwd, program);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let shown = format!("{command:?}").rsplit_once(" \"/").map_or_else(String::new, |(_, last)| last.to_owned());
+        let mut command = self.command(cwd, "timeout");
+        command.args(LIMIT).arg(program).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let arguments = command.get_args().skip(LIMIT.len()).map(OsStr::to_string_lossy);
+        let shown = arguments.collect::<Vec<_>>().join(" ");
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.as_ref().to_vec();
