@@ -35,6 +35,9 @@ struct Args {
     /// With --sources: only from them into A
     #[arg(long, requires = "sources")]
     into: bool,
+    /// With --sources: an index that can only be read is no failure
+    #[arg(long, requires = "sources")]
+    read_only_ok: bool,
     /// With --into: leave A as it is, and write to a copy of it in this folder, made once there is something to write
     #[arg(long, value_name = "DIR", requires = "into", conflicts_with = "dryrun")]
     scratch: Option<PathBuf>,
@@ -60,7 +63,8 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let folder = args.dryrun.then(tempfile::tempdir).transpose()?;
     let planned = args.scratch.clone();
     let scratch = args.scratch.or(folder.as_ref().map(|folder| folder.path().to_path_buf()));
-    let options = Options { one_way: args.one_way || args.into, scratch, ..cli::sync_options()? };
+    let (one_way, read_only_ok) = (args.one_way || args.into, args.read_only_ok);
+    let options = Options { one_way, scratch, read_only_ok, ..cli::sync_options()? };
     let a = cli::space(Some(&args.a))?;
     if args.continuous {
         return continuous(&a, args.b.as_deref(), args.keep_password);

@@ -52,6 +52,8 @@ pub struct Options {
     pub one_way: bool,
     /// A folder for throw-away copies of what would be written: a dry run.
     pub scratch: Option<PathBuf>,
+    /// An index that can only be read, as on a disk that is mounted so, is no failure.
+    pub read_only_ok: bool,
     /// How to reach other machines.
     pub ssh: Ssh,
     /// Where replicas of databases are.
@@ -64,7 +66,8 @@ impl Options {
     /// # Errors
     /// As [`Ssh::new`].
     pub fn below(home: &Path) -> Result<Self> {
-        Ok(Self { one_way: false, scratch: None, ssh: Ssh::new("ssh", true)?, places: Places::below(home) })
+        let (ssh, places) = (Ssh::new("ssh", true)?, Places::below(home));
+        Ok(Self { one_way: false, scratch: None, read_only_ok: false, ssh, places })
     }
 }
 
@@ -205,6 +208,13 @@ pub fn copy_for_plan(here: &Space, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Why the system lets nobody, or not this user, write to an index; SQLite has words of its own for that.
+fn not_writable(path: &Path) -> Option<String> {
+    let places = [Some(path), path.parent()].into_iter().flatten();
+    let refused = places.filter_map(|place| rustix::fs::access(place, rustix::fs::Access::WRITE_OK).err()).next();
+    refused.map(|errno| std::io::Error::from(errno).to_string())
+}
+
 fn same_file(a: &Path, b: &Path) -> Result<bool> {
     let id = |path: &Path| {
         let meta = std::fs::metadata(path).with_context(|| path.display().to_string())?;
@@ -337,7 +347,11 @@ impl<W: Write> Visitor<'_, W> {
         let Err(error) = Sqlite::open(path, Access::Write) else { return false };
         let readable = Sqlite::open(path, Access::Read).is_ok();
         if readable {
-            self.report.failure(&space.to_string(), &format!("only read: {error:#}"));
+            let cause = not_writable(path).unwrap_or_else(|| format!("{error:#}"));
+            match self.options.read_only_ok {
+                true => self.report.notice(&format!("{space}: only read: {cause}")),
+                false => self.report.failure(&space.to_string(), &format!("only read: {cause}")),
+            }
         }
         readable
     }

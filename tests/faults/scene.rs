@@ -9,7 +9,6 @@ use litter::couch::places::Places;
 use litter::record::Want;
 use litter::report::Collected;
 use litter::space::Space;
-use litter::ssh::Ssh;
 use litter::sync::Options;
 
 use crate::common::{TestBox, World};
@@ -138,7 +137,7 @@ fn start(world: &World) -> [TestBox; 2] {
 /// Merges two indexes both ways, and remembers how far they have read.
 pub fn sync(a: &Path, b: &Path) {
     let places = Places::below(a.parent().unwrap());
-    let options = Options { one_way: false, scratch: None, ssh: Ssh::new("ssh", true).unwrap(), places };
+    let options = Options { places, ..Options::below(Path::new("/nowhere")).unwrap() };
     let [a, b] = [a, b].map(|path| Space::File(path.to_path_buf()));
     litter::sync::sync(&a, &b, &options, std::io::sink(), &mut Collected::default()).unwrap();
 }

@@ -313,7 +313,7 @@ pub fn ssh() -> anyhow::Result<Ssh> {
 
 /// How to sync, both ways and in earnest.
 pub fn sync_options() -> anyhow::Result<Options> {
-    Ok(Options { one_way: false, scratch: None, ssh: ssh()?, places: places() })
+    Ok(Options { one_way: false, scratch: None, read_only_ok: false, ssh: ssh()?, places: places() })
 }
 
 /// How long the other side may say nothing; 0 is for ever, as with rsync.

@@ -73,7 +73,7 @@ fn all(index: &Sqlite) -> Vec<String> {
 }
 
 fn options() -> Options {
-    Options { one_way: false, scratch: None, ssh: Ssh::new("ssh", true).unwrap(), places: Places::below(Path::new("/nowhere")) }
+    Options::below(Path::new("/nowhere")).unwrap()
 }
 
 fn run(a: &Place, b: &Place, options: &Options) -> Result<Vec<Value>> {
