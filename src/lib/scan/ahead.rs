@@ -1,6 +1,10 @@
 //! Folders that are read ahead of the walk, by other threads: opened, listed, and each name in them
 //! looked at, so that the walk itself mostly waits for nothing. So a second core takes part; and where a
-//! disk is waited for, more threads come in, so that it always has several requests to choose from.
+//! disk is waited for, more threads come in, so that it always has several requests to choose from. Of a folder that is
+//! read ahead the subfolders are in line at once, or the threads would have nothing to do at its beginning.
+//!
+//! Measured on 200,000 files in 4,000 folders of 250 folders: that, and to start no thread for a wait that was for a
+//! processor, takes a comparison from 0.28 to 0.25 s with all in the cache, and from 0.80 to 0.77 s with nothing.
 //!
 //! What is read ahead is a hint and no more: whatever is not as it should be, the walk does itself, in
 //! its own order and with its own words.
@@ -22,8 +26,11 @@ const IN_LINE: usize = 16;
 /// Names that may be known before their turn, in all and of one folder: each takes 80 bytes.
 const NAMES: usize = 16_384;
 const NAMES_OF_ONE: usize = 4096;
-/// With so many known, nothing more is read but below the innermost folder.
-const NAMES_OF_OUTER: usize = NAMES / 4;
+/// Folders that may be read and open before their turn: a process may have 1024 files open by default, and the
+/// walk itself keeps some.
+const FOLDERS: usize = 384;
+/// With this part of either used up, nothing more is read but below the innermost folder.
+const OUTER: usize = 4;
 /// Threads, at most: as many requests as a disk's own queue sorts with profit.
 const THREADS: usize = 16;
 /// A look that takes longer on the average has waited for a disk: from the cache it takes 2 us.
@@ -34,9 +41,12 @@ pub(super) type Looks = Vec<Result<Look, Errno>>;
 
 /// A folder that was read.
 pub(super) struct Folder {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Arc<OwnedFd>,
     pub(super) names: Names,
     pub(super) looks: Looks,
+    /// The first of its subfolders, which are in line too, and the first name that was not considered for it.
+    pub(super) tasks: VecDeque<Arc<Task>>,
+    pub(super) considered: usize,
 }
 
 /// A subfolder in line to be read.
@@ -44,6 +54,8 @@ pub(super) struct Task {
     /// Where it is among the names of its parent.
     pub(super) at: usize,
     name: CString,
+    /// Whether its subfolders are put in line as well.
+    deep: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -65,7 +77,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Task {
     pub(super) fn new(at: usize, name: CString, parent: &Arc<OwnedFd>) -> Arc<Self> {
-        Arc::new(Self { at, name, state: Mutex::new(State::Waiting(Arc::clone(parent))), changed: Condvar::new() })
+        Self::of(at, name, parent, true)
+    }
+
+    fn of(at: usize, name: CString, parent: &Arc<OwnedFd>, deep: bool) -> Arc<Self> {
+        Arc::new(Self { at, name, deep, state: Mutex::new(State::Waiting(Arc::clone(parent))), changed: Condvar::new() })
     }
 
     /// It was read; false when nobody wants it any more.
@@ -93,8 +109,9 @@ pub(super) struct Ahead {
 struct Line {
     /// For each folder that the walk is in, outermost first: the innermost is needed first.
     levels: Vec<VecDeque<Arc<Task>>>,
-    /// Names that were looked at and are not used yet.
+    /// Names that were looked at, and folders that were read, and are not used yet.
     names: usize,
+    folders: usize,
     threads: usize,
     /// How many of the threads wait for something to do.
     idle: usize,
@@ -102,13 +119,26 @@ struct Line {
 }
 
 impl Line {
-    fn next(&mut self) -> Option<Arc<Task>> {
-        if self.names >= NAMES {
+    /// The next task, and the level where it was.
+    fn next(&mut self) -> Option<(usize, Arc<Task>)> {
+        if self.names >= NAMES || self.folders >= FOLDERS {
             return None;
         }
         // what is needed late must not keep out what is needed soon
-        let levels = if self.names < NAMES_OF_OUTER { usize::MAX } else { 1 };
-        self.levels.iter_mut().rev().take(levels).find_map(VecDeque::pop_front)
+        let levels = if self.is_for_outer() { usize::MAX } else { 1 };
+        let next = |(level, tasks): (usize, &mut VecDeque<_>)| Some((level, tasks.pop_front()?));
+        let found = self.levels.iter_mut().enumerate().rev().take(levels).find_map(next)?;
+        self.folders += 1;
+        Some(found)
+    }
+
+    fn is_for_outer(&self) -> bool {
+        self.names < NAMES / OUTER && self.folders < FOLDERS / OUTER
+    }
+
+    /// Whether there is room for a good deal.
+    fn is_low(&self) -> bool {
+        self.names < NAMES / OUTER / 2 && self.folders < FOLDERS / OUTER / 2
     }
 }
 
@@ -126,29 +156,54 @@ impl Ahead {
     }
 
     fn serve<'s>(&'s self, scope: &'s Scope<'s, '_>) {
-        while let Some(task) = self.wait() {
+        let mut queued = Duration::ZERO;
+        while let Some((level, task)) = self.wait() {
             let begun = Instant::now();
-            let looks = self.work(&task);
-            if begun.elapsed() > SLOW * u32::try_from(looks + 2).unwrap_or(u32::MAX) {
-                self.start(scope);
+            let looks = self.work(level, &task);
+            let (took, slow) = (begun.elapsed(), SLOW * u32::try_from(looks + 2).unwrap_or(u32::MAX));
+            if took > slow {
+                // it may have waited for a processor, where more threads would make it worse
+                let before = std::mem::replace(&mut queued, time_queued());
+                if took.saturating_sub(queued.saturating_sub(before)) > slow {
+                    self.start(scope);
+                }
             }
         }
     }
 
     /// Reads a folder, where it still has to be, and returns how many names were looked at.
-    fn work(&self, task: &Task) -> usize {
-        let Some(parent) = begin(task) else { return 0 };
-        let read = read(&parent, task, self.device);
-        let looks = read.as_ref().map_or(0, |folder| folder.looks.len());
+    fn work(&self, level: usize, task: &Task) -> usize {
+        let read = begin(task).map(|parent| read(&parent, task, self.device));
+        let Some(Some(folder)) = read else {
+            if read.is_some() {
+                task.end(None);
+            }
+            self.used(0);
+            return 0;
+        };
+        let looks = folder.looks.len();
+        let inner = folder.tasks.clone();
         locked(&self.line).names += looks;
-        if !task.end(read) {
+        if !task.end(Some(folder)) {
             self.used(looks);
+        } else if !inner.is_empty() {
+            // they come before what is in line there; where the walk has taken them meanwhile they are there twice, and
+            // are still read once
+            let mut line = locked(&self.line);
+            if let Some(level) = line.levels.get_mut(level) {
+                inner.into_iter().rev().for_each(|task| level.push_front(task));
+            }
+            let idle = line.idle > 0;
+            drop(line);
+            if idle {
+                self.news.notify_all();
+            }
         }
         looks
     }
 
     /// The next folder to read; none when there will be none.
-    fn wait(&self) -> Option<Arc<Task>> {
+    fn wait(&self) -> Option<(usize, Arc<Task>)> {
         let mut line = locked(&self.line);
         loop {
             if line.closed {
@@ -171,7 +226,7 @@ impl Ahead {
     /// The walk leaves the innermost folder, of which `left` was not used.
     pub(super) fn leave(&self, left: impl IntoIterator<Item = Arc<Task>>) {
         locked(&self.line).levels.pop();
-        left.into_iter().for_each(|task| drop(self.finish(&task, false)));
+        left.into_iter().for_each(|task| self.discard(&task));
     }
 
     /// Puts subfolders of the innermost folder in line.
@@ -192,7 +247,13 @@ impl Ahead {
         if let Some(level) = locked(&self.line).levels.get_mut(depth) {
             level.clear();
         }
-        tasks.into_iter().for_each(|task| drop(self.finish(&task, false)));
+        tasks.into_iter().for_each(|task| self.discard(&task));
+    }
+
+    /// Nobody wants this subfolder any more, if it has not been taken.
+    pub(super) fn discard(&self, task: &Task) {
+        let inner = self.finish(task, false).map(|folder| folder.tasks).unwrap_or_default();
+        inner.iter().for_each(|task| self.discard(task));
     }
 
     /// What was read of a subfolder that it is the turn of; none where the walk has to do it. While another
@@ -200,8 +261,8 @@ impl Ahead {
     pub(super) fn take(&self, task: &Task) -> Option<Folder> {
         while matches!(*locked(&task.state), State::Running { .. }) {
             let next = locked(&self.line).next();
-            let Some(next) = next else { break };
-            self.work(&next);
+            let Some((level, next)) = next else { break };
+            self.work(level, &next);
         }
         self.finish(task, true)
     }
@@ -218,10 +279,14 @@ impl Ahead {
         Some(*folder)
     }
 
+    /// A folder, of which so many names were looked at, is not held any more.
     fn used(&self, looks: usize) {
         let mut line = locked(&self.line);
-        let waited = line.idle > 0 && line.names >= NAMES_OF_OUTER;
+        let was_low = line.is_low();
         line.names = line.names.saturating_sub(looks);
+        line.folders = line.folders.saturating_sub(1);
+        // whoever waits is woken once for many
+        let waited = line.idle > 0 && !was_low && line.is_low();
         drop(line);
         if waited {
             self.news.notify_all();
@@ -233,6 +298,14 @@ impl Ahead {
         locked(&self.line).closed = true;
         self.news.notify_all();
     }
+}
+
+/// How long this thread has waited for a processor since it began (sched-stats in the kernel's documentation,
+/// `/proc/<pid>/schedstat`); zero where that is not counted.
+fn time_queued() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().nth(1).and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 /// How many more subfolders are to be put in line where `waiting` are.
@@ -260,21 +333,32 @@ fn read(parent: &OwnedFd, task: &Task, device: u64) -> Option<Folder> {
     let names = Names::list(&fd).ok()?;
     let look = |at| names.get(at).map_or(Err(Errno::NOENT), |(name, _)| folder::look(&fd, name));
     let looks = (0..names.len().min(NAMES_OF_ONE)).map(look).collect();
-    Some(Folder { fd, names, looks })
+    let (fd, mut tasks, mut considered) = (Arc::new(fd), VecDeque::new(), 0);
+    while task.deep
+        && tasks.len() < IN_LINE
+        && let Some((name, kind)) = names.get(considered)
+    {
+        if kind == FileType::Directory {
+            tasks.push_back(Task::of(considered, name.to_owned(), &fd, false));
+        }
+        considered += 1;
+    }
+    Some(Folder { fd, names, looks, tasks, considered })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{create_dir, write};
+    use std::fs::{create_dir_all, write};
     use std::os::unix::fs::symlink;
 
     use super::*;
 
-    /// Runs `with` while folders `a` and `b`, of two files each, and `l`, a symlink to `a`, are in line.
+    /// Runs `with` while folders `a` and `b`, of two files and a folder with a folder each, and `l`, a symlink to `a`, are
+    /// in line.
     fn in_line(with: impl FnOnce(&Ahead, Vec<Arc<Task>>)) {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a", "b"] {
-            create_dir(dir.path().join(name)).unwrap();
+            create_dir_all(dir.path().join(name).join("in/deep")).unwrap();
             for file in ["x", "y"] {
                 write(dir.path().join(name).join(file), file).unwrap();
             }
@@ -292,7 +376,8 @@ mod tests {
             with(&ahead, tasks);
             ahead.close();
         });
-        assert_eq!(locked(&ahead.line).names, 0);
+        let line = locked(&ahead.line);
+        assert_eq!((line.names, line.folders), (0, 0));
     }
 
     /// Waits until none of `tasks` is in line.
@@ -311,9 +396,27 @@ mod tests {
     fn folders_are_read_and_symlinks_are_not_followed() {
         in_line(|ahead, tasks| {
             all_read(&tasks);
-            let found: Vec<_> = tasks.iter().map(|task| ahead.take(task).map(|read| read.looks.len())).collect();
-            assert_eq!(found, [Some(2), Some(2), None]);
+            let looks = |read: Folder| {
+                read.tasks.iter().for_each(|task| ahead.discard(task));
+                read.looks.len()
+            };
+            let found: Vec<_> = tasks.iter().map(|task| ahead.take(task).map(looks)).collect();
+            assert_eq!(found, [Some(3), Some(3), None]);
             assert!(ahead.take(&tasks[0]).is_none());
+        });
+    }
+
+    #[test]
+    fn what_is_in_a_folder_is_in_line_as_soon_as_it_is_read() {
+        in_line(|ahead, tasks| {
+            all_read(&tasks);
+            let read = ahead.take(&tasks[0]).unwrap();
+            assert_eq!((read.tasks.len(), read.considered), (1, 3));
+            all_read(&read.tasks.iter().cloned().collect::<Vec<_>>());
+            let inner = ahead.take(&read.tasks[0]).unwrap();
+            // only so far ahead
+            assert!(inner.looks.len() == 1 && inner.tasks.is_empty());
+            ahead.leave(tasks);
         });
     }
 

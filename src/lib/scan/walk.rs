@@ -120,9 +120,8 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(path: SpacePath, fd: OwnedFd, names: Names, reach: Reach) -> Self {
-        let (looks, tasks) = (Looks::new(), VecDeque::new());
-        let fd = Some(Arc::new(fd));
+    fn new(path: SpacePath, fd: impl Into<Arc<OwnedFd>>, names: Names, reach: Reach) -> Self {
+        let (looks, tasks, fd) = (Looks::new(), VecDeque::new(), Some(fd.into()));
         Self { path, fd, names, looks, tasks, considered: 0, reach, ignored: false, has_rules: false, rules_error: None }
     }
 
@@ -130,7 +129,7 @@ impl Frame {
     /// used.
     fn task(&mut self, at: usize, ahead: &Ahead) -> Option<Arc<Task>> {
         while self.tasks.front().is_some_and(|task| task.at < at) {
-            self.tasks.pop_front().into_iter().for_each(|task| drop(ahead.take(&task)));
+            self.tasks.pop_front().into_iter().for_each(|task| ahead.discard(&task));
         }
         self.tasks.pop_front_if(|task| task.at == at)
     }
@@ -169,6 +168,8 @@ impl Walk<'_> {
         let (Some(fd), Some((name, hint))) = (&frame.fd, frame.names.current()) else { return Ok(()) };
         let is_rules = name == ignored::NAME;
         let inner = self.eye.meet(frame, fd, name, hint, task.as_deref())?;
+        // it may have been ignored, or a file by now
+        task.iter().for_each(|task| self.eye.ahead.discard(task));
         if is_rules && let Some(error) = frame.rules_error.take() {
             self.eye.fail(frame.path.join(name.to_bytes())?, error)?;
         }
@@ -179,8 +180,7 @@ impl Walk<'_> {
     }
 
     fn enter(&mut self, mut frame: Frame) {
-        self.eye.ahead.enter();
-        self.eye.queue(&mut frame);
+        self.eye.enter(&mut frame);
         self.frames.push(frame);
         if let Some(at) = self.frames.len().checked_sub(OPEN_MAX + 1) {
             self.eye.ahead.forget(at, self.frames[at].tasks.drain(..));
@@ -248,6 +248,20 @@ struct Sight<'a> {
 }
 
 impl Eye<'_> {
+    /// The walk goes into a folder, of which the first subfolders may be in line already.
+    fn enter(&mut self, frame: &mut Frame) {
+        self.ahead.enter();
+        let (kept, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut frame.tasks)
+            .into_iter()
+            .partition(|task| !frame.ignored && frame.names.get(task.at).is_some_and(|(name, _)| self.goes_into(frame, name)));
+        left.iter().for_each(|task| self.ahead.discard(task));
+        if !kept.is_empty() {
+            self.ahead.queue(kept.iter().cloned());
+        }
+        frame.tasks = kept;
+        self.queue(frame);
+    }
+
     /// Puts the next subfolders of the innermost folder in line.
     fn queue(&mut self, frame: &mut Frame) {
         let (Some(fd), false) = (&frame.fd, frame.ignored || frame.reach != Reach::Within) else { return };
@@ -342,7 +356,8 @@ impl Eye<'_> {
             return self.skip(sight.path, Why::Mount).map(|()| None);
         }
         if let Some(read) = sight.task.and_then(|task| self.ahead.take(task)) {
-            let frame = Frame { looks: read.looks, ..Frame::new(sight.path.clone(), read.fd, read.names, sight.reach) };
+            let ahead::Folder { fd, names, looks, tasks, considered } = read;
+            let frame = Frame { looks, tasks, considered, ..Frame::new(sight.path.clone(), fd, names, sight.reach) };
             return self.go_in(&sight, Frame { ignored: sight.ignored, ..frame });
         }
         let opened = folder::open(sight.parent, sight.name, sight.reach.access());
@@ -361,6 +376,7 @@ impl Eye<'_> {
 
     fn go_in(&mut self, sight: &Sight<'_>, frame: Frame) -> Result<Option<Frame>> {
         if frame.fd.as_ref().is_some_and(|fd| holds_cookie(fd, &frame)) {
+            frame.tasks.iter().for_each(|task| self.ahead.discard(task));
             return self.skip(frame.path, Why::Box).map(|()| None);
         }
         if sight.reach == Reach::Within {
