@@ -125,9 +125,10 @@ pub fn create<W: Write>(cwd: &Path, wish: &Create, options: &Options, output: W,
     }
     if !wish.dry_run && !done {
         write(wish, &root, &place, &file, (!has_cookie).then_some(cookie.as_str()))?;
-        if !place.carried {
-            refresh(&space, &Visit { push_first: true, ..Visit::default() }, options, std::io::sink(), report)?;
+        if let Err(error) = place.tell(&file, options, report) {
+            report.notice(&format!("{space} does not know of the box yet: {error:#}"));
         }
+        refresh(&space, &Visit { push_first: true, ..Visit::default() }, options, std::io::sink(), report)?;
     }
     let made = Created {
         kind: "created",
@@ -252,16 +253,23 @@ fn space_fields(name: &str, mut stamp: impl FnMut() -> Stamp) -> Fields {
     fields
 }
 
+/// Writes the document of a space that has none.
+fn name_space(index: &mut Sqlite, name: &str) -> Result<()> {
+    if index.space()?.is_none() {
+        let mut clock = index.clock()?;
+        index.put(&[Document::Space(space_fields(name, || clock.tick(SystemTime::now())))], Origin::Here)?;
+    }
+    Ok(())
+}
+
 /// Writes the space's document when there is none, and the box's. Returns whether no other index can
 /// know more of the box than this one.
 fn write_documents(index: &mut Sqlite, wish: &Create, root: &Path, name: &str) -> Result<bool> {
     let (mut fields, fresh) = claim(index, wish)?;
+    name_space(index, name)?;
     let mut clock = index.clock()?;
     let mut stamp = || clock.tick(SystemTime::now());
     let mut documents = Vec::new();
-    if index.space()?.is_none() {
-        documents.push(Document::Space(space_fields(name, &mut stamp)));
-    }
     let mut changed = false;
     for (key, value) in box_fields(wish, &fields, root) {
         fields.set(key, value, stamp());

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::name_space;
 use crate::boxfs::CARRIED_INDEX;
 use crate::index::sqlite::{Access, Sqlite};
 use crate::index::{Index, Origin, Select};
 use crate::record::Document;
+use crate::report::Report;
 use crate::space::Space;
+use crate::sync::{Options, sync};
 
 /// Documents put in one transaction.
 const BATCH: usize = 4096;
@@ -77,6 +80,22 @@ impl Place {
         Sqlite::open(&self.file, Access::Write)
     }
 
+    /// Tells the index that a carried one was copied from what is new in the copy: which box has it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn tell(&self, source: &Path, options: &Options, report: &mut dyn Report) -> Result<()> {
+        if !self.carried || !self.is_copy_of(source)? {
+            return Ok(());
+        }
+        let options = Options { one_way: true, ..options.clone() };
+        sync(&Space::File(self.file.clone()), &Space::File(source.to_path_buf()), &options, std::io::sink(), report).map(drop)
+    }
+
+    fn is_copy_of(&self, source: &Path) -> Result<bool> {
+        Ok(source.exists() && source.canonicalize()? != self.file.canonicalize()?)
+    }
+
     /// Copying again what is there already changes nothing, so that this can be cut short anywhere.
     fn fill(&self, source: &Path) -> Result<()> {
         let folder = self.file.parent().context("the space has no folder")?;
@@ -88,15 +107,15 @@ impl Place {
             made => made.with_context(|| folder.display().to_string())?,
         }
         Sqlite::create(&self.file)?;
-        if !source.exists() || same_file(source, &self.file)? {
+        if !self.is_copy_of(source)? {
             return Ok(());
+        }
+        // or the next box that carries its index would be of another space
+        if Sqlite::open(source, Access::Read)?.space()?.is_none() {
+            name_space(&mut Sqlite::open(source, Access::Write)?, &self.name)?;
         }
         copy(&Sqlite::open(source, Access::Read)?, &mut Sqlite::open(&self.file, Access::Write)?)
     }
-}
-
-fn same_file(a: &Path, b: &Path) -> Result<bool> {
-    Ok(a.canonicalize()? == b.canonicalize()?)
 }
 
 /// Puts every document of one index into another.

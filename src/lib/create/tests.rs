@@ -161,6 +161,28 @@ fn a_box_carries_its_index_with_all_that_was_known() {
 }
 
 #[test]
+fn boxes_that_carry_copies_of_an_index_are_of_one_space_which_knows_them() {
+    let (_dir, base) = place();
+    for name in ["a", "b"] {
+        made(&base, &Create { carry: true, mkdir: true, ..wish(name, name) }).unwrap();
+    }
+    let space = Sqlite::open(&base.join("space"), Access::Read).unwrap();
+    let uuid = |index: &Sqlite| index.space().unwrap().unwrap().text("uuid").unwrap().to_owned();
+    for name in ["a", "b"] {
+        let (_, carried) = usable(&base.join(name)).unwrap();
+        assert_eq!(uuid(&carried), uuid(&space));
+        // only who carries it writes for it
+        let known = space.boxes().unwrap().by_name(name).cloned().unwrap();
+        assert!(
+            known.fields.is_some_and(|fields| fields.urls().iter().any(|url| url.ends_with(base.join(name).to_str().unwrap())))
+        );
+        assert!(carried.is_own(name).unwrap() && !space.is_own(name).unwrap());
+    }
+    // the second knows the first
+    assert!(usable(&base.join("b")).unwrap().1.boxes().unwrap().by_name("a").is_some());
+}
+
+#[test]
 fn a_carried_index_is_not_led_out_of_the_box() {
     let (_dir, base) = place();
     std::fs::create_dir(base.join("victim")).unwrap();
