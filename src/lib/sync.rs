@@ -347,10 +347,13 @@ impl<W: Write> Visitor<'_, W> {
         let Err(error) = Sqlite::open(path, Access::Write) else { return false };
         let readable = Sqlite::open(path, Access::Read).is_ok();
         if readable {
-            let cause = not_writable(path).unwrap_or_else(|| format!("{error:#}"));
-            match self.options.read_only_ok {
-                true => self.report.notice(&format!("{space}: only read: {cause}")),
-                false => self.report.failure(&space.to_string(), &format!("only read: {cause}")),
+            match not_writable(path) {
+                Some(cause) if self.options.read_only_ok => self.report.notice(&format!("{space}: only read: {cause}")),
+                // one that is in use, or damaged, is another matter
+                cause => {
+                    let cause = cause.unwrap_or_else(|| format!("{error:#}"));
+                    self.report.failure(&space.to_string(), &format!("only read: {cause}"));
+                }
             }
         }
         readable
