@@ -114,6 +114,15 @@ fn a_rename_is_followed_by_a_move() {
 }
 
 #[test]
+fn the_first_commit_of_a_box_that_pulled_knows_a_rename() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    b.mv("sub/a", "new/place");
+    assert_eq!(b.commit(), ["N  /new", "R  /sub/a -> /new/place"]);
+    assert_eq!(a.pull(), ["mkdir /new", "move /sub/a /new/place"]);
+}
+
+#[test]
 fn a_renamed_folder_takes_all_along() {
     let world = World::new();
     let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use shell::Shell;
+use shell::{Ran, Shell};
 
 /// A small generator, so that a tree that fails can be made again from its number.
 struct Dice(u64);
@@ -132,6 +132,42 @@ fn the_documented_pipelines_work_as_pasted() {
     assert_eq!(ran.json().last().unwrap()["written"], 1, "{}", ran.err);
     s.sh("b", "ltr-plan --box b a | ltr-fetch --root . | ltr-index-put | ltr-fmt --steps --root .").fails(0, "");
     assert_eq!(s.files("a"), s.files("b"));
+}
+
+/// What a commit says: types and paths of its records, what it reports without the program's name, and its exit status.
+fn told(ran: &Ran) -> (i32, Vec<(String, String)>, Vec<String>) {
+    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let mut records: Vec<_> = ran.json().iter().map(|r| (text(r, "type"), text(r, "path"))).collect();
+    let mut said: Vec<_> = ran.err.lines().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect();
+    // of several programs, whoever comes first; and what may be renamed comes last where nothing told that it is not
+    said.sort();
+    records.sort();
+    (ran.status, records, said)
+}
+
+#[test]
+fn a_commit_in_one_process_says_what_its_stages_say() {
+    let ways = ["ltr-scan --known | ltr-hash | ltr-record | ltr-index-put", "ltr-record --commit"];
+    let [stages, at_once] = ways.map(|way| {
+        let mut s = Shell::with_boxes();
+        s.write("a/sub/one", "one").write("a/two", "two").write("a/closed/x", "x").write("a/secret", "s");
+        s.write("a/inner/x", "x").write("a/inner/.ltr", "");
+        s.open_to_all();
+        s.sh(".", "mkfifo a/pipe; chmod -R a+rwX .; chmod 0 a/closed a/secret").ok();
+        s.uid = Some(65534);
+        let first = s.sh("a", way);
+        // sub/one is renamed
+        s.sh("a", "rm two; echo more >three; mv sub/one sub/four").ok();
+        [told(&first), told(&s.sh("a", way))]
+    });
+    assert_eq!(stages, at_once);
+    for (status, records, said) in at_once {
+        let has = |kind: &str, path: &str| records.contains(&(kind.to_owned(), path.to_owned()));
+        assert!(has("skipped", "/pipe") && has("skipped", "/inner"), "{records:?}");
+        assert!(said.iter().any(|line| line == "/pipe: is a fifo, skipped"), "{said:?}");
+        // root can read everything
+        assert!(status == 1 && has("error", "/closed") && has("error", "/secret"), "{status} {records:?}");
+    }
 }
 
 #[test]

@@ -27,9 +27,9 @@ struct Args {
     #[arg(long)]
     status: bool,
     /// The records before hashing: new files that cannot be renamed ones are then recorded at once
-    #[arg(long, value_name = "FILE", conflicts_with = "status")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["status", "commit"])]
     changes: Option<PathBuf>,
-    /// Hash before as ltr-hash does, and put the documents into the index as ltr-index-put does
+    /// Look for the changes as ltr-scan --known does, hash them as ltr-hash does, and put the documents into the index
     #[arg(long, conflicts_with = "status")]
     commit: bool,
     /// With --status: only what a commit would record
@@ -65,11 +65,10 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     cli::tell_forgotten(&index, &located.box_name, report)?;
     let author = Author { own, clock: index.clock()? };
     let changes = args.changes.map(|path| File::open(&path).with_context(|| path.display().to_string())).transpose()?;
-    let input = (cli::stdin(), changes);
     if args.commit {
         let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
         let place = Place { root: &root, index: &index, target: &mut located.open(Access::Write)? };
-        return commit(&what, place, author, input, cli::stdout(), cli::spool()?, report);
+        return commit(&what, place, author, cli::stdout(), [cli::spool()?, cli::spool()?], report);
     }
-    record(&what, &index, author, input, cli::stdout(), cli::spool()?, report)
+    record(&what, &index, author, (cli::stdin(), changes), cli::stdout(), cli::spool()?, report)
 }

@@ -116,7 +116,8 @@ pub fn record<R: BufRead, W: Write>(
     report: &mut dyn Report,
 ) -> Result<Exit> {
     let mut lines = Lines { writer: Writer::new(output), report };
-    record_into(commit, index, author, (&mut Reader::new(input), gone), &mut lines, spool)?;
+    let candidates = gone.map(Candidates::read).transpose()?;
+    record_into(commit, index, author, (&mut Reader::new(input), candidates), &mut lines, spool)?;
     Ok(Exit::of_failures(lines.writer.end(Map::new())?))
 }
 
@@ -125,11 +126,10 @@ fn record_into(
     commit: &Commit,
     index: &Sqlite,
     author: Author,
-    (records, gone): (&mut dyn Records, Option<File>),
+    (records, candidates): (&mut dyn Records, Option<Candidates>),
     out: &mut dyn Out,
     spool: File,
 ) -> Result<()> {
-    let candidates = gone.map(Candidates::read).transpose()?;
     let mut held = Held::new(spool);
     let mut documents = Documents::new(commit, index, author)?;
     while let Some(item) = records.next()? {
@@ -208,6 +208,7 @@ fn may_be_gone(json: &str) -> bool {
 }
 
 /// What is gone, known before anything was hashed.
+#[derive(Default)]
 struct Candidates {
     sizes: HashSet<u64>,
     folders: bool,
@@ -216,7 +217,7 @@ struct Candidates {
 impl Candidates {
     fn read(mut changes: File) -> Result<Self> {
         changes.rewind()?;
-        let mut found = Self { sizes: HashSet::new(), folders: false };
+        let mut found = Self::default();
         let mut reader = Reader::new(BufReader::new(changes));
         while let Some(line) = reader.next_line()? {
             if let Line::Record { kind, json } = line

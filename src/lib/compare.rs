@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 
-pub use self::stream::{Entries, compare_stream, compare_walk};
+pub use self::stream::{Entries, compare_stream, compare_walk, differences};
 use crate::boxfs::BoxRoot;
 use crate::fsinfo::{self, FsTraits};
 use crate::hash::sha1_of;

@@ -313,7 +313,7 @@ impl TestBox {
         let mut gone = tempfile::tempfile().unwrap();
         gone.write_all(&changes).unwrap();
         let what = Commit { gone_ok, ..self.commit_of(named) };
-        let at_once = self.commit_at_once(&what, &index, author.clone(), &changes);
+        let at_once = self.commit_at_once(&what, &index, author.clone());
         let mut out = Vec::new();
         let input = (hashed.as_slice(), Some(gone));
         record(&what, &index, author, input, &mut out, tempfile::tempfile().unwrap(), &mut *self.said.borrow_mut()).unwrap();
@@ -323,16 +323,14 @@ impl TestBox {
     }
 
     /// The letters of a commit in one process, and what it makes of a copy of the index.
-    fn commit_at_once(&self, what: &Commit, index: &Sqlite, author: Author, changes: &[u8]) -> (Vec<String>, Vec<Value>) {
+    fn commit_at_once(&self, what: &Commit, index: &Sqlite, author: Author) -> (Vec<String>, Vec<Value>) {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("copy");
         index.copy_to(&path).unwrap();
         let [copy, mut target] = [(); 2].map(|()| Sqlite::open(&path, Access::Write).unwrap());
-        let mut gone = tempfile::tempfile().unwrap();
-        gone.write_all(changes).unwrap();
         let place = Place { root: &BoxRoot::open(&self.root).unwrap(), index: &copy, target: &mut target };
         let (mut out, mut said) = (Vec::new(), Collected::default());
-        commit(what, place, author, (changes, Some(gone)), &mut out, tempfile::tempfile().unwrap(), &mut said).unwrap();
+        commit(what, place, author, &mut out, [(); 2].map(|()| tempfile::tempfile().unwrap()), &mut said).unwrap();
         (letters(&out), everything(&copy))
     }
 

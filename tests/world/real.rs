@@ -28,7 +28,7 @@ const OWN: [&str; 3] = [".ltr", ".ltr-tmp", ".ltr-index"];
 
 /// The programs that matter to a command, and calls at which they are killed.
 const COMMIT_CALLS: [(&str, &str); 5] = [
-    ("ltr-scan", "write"),
+    ("ltr-record", "getdents64"),
     ("ltr-record", "openat"),
     ("ltr-record", "write"),
     ("ltr-record", "pwrite64"),

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Map;
 
-use super::{Compare, Comparer, Difference};
+use super::{Compare, Comparer, Difference, Differences};
 use crate::boxfs::BoxRoot;
 use crate::exit::Exit;
 use crate::index::sqlite::{Access, Sqlite};
@@ -107,11 +107,19 @@ fn item(json: &str) -> Result<(Item, Extra)> {
 /// # Errors
 /// The box or the index cannot be read.
 pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, output: W, report: &mut dyn Report) -> Result<Exit> {
+    let mut writer = Writer::new(output);
+    differences(root, index, compare, &mut |difference| put(&mut writer, difference, Some(&mut *report)))?;
+    Ok(Exit::of_failures(writer.end(Map::new())?))
+}
+
+/// Walks the box and hands what differs from the index to `out`, in path order.
+///
+/// # Errors
+/// The box or the index cannot be read, or `out` failed: nothing may be concluded from absence.
+pub fn differences(root: &Path, index: &Sqlite, compare: Compare, out: Differences<'_>) -> Result<()> {
     let beneath = BoxRoot::open(root).with_context(|| root.display().to_string())?;
     let starts = compare.under.clone();
-    let mut writer = Writer::new(output);
-    let mut put = |difference| put(&mut writer, difference, Some(&mut *report));
-    let mut comparer = Comparer::new(index, compare, Some(&beneath), &mut put)?;
+    let mut comparer = Comparer::new(index, compare, Some(&beneath), out)?;
     let (sender, receiver) = sync_channel::<Vec<Found>>(8);
     let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
     let walker = std::thread::Builder::new()
@@ -122,8 +130,7 @@ pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, out
     let walked = walker.join().map_err(|_| anyhow!("the walk ended unexpectedly"))?;
     compared?;
     walked?;
-    comparer.finish()?;
-    Ok(Exit::of_failures(writer.end(Map::new())?))
+    comparer.finish()
 }
 
 fn drain(receiver: &Receiver<Vec<Found>>, comparer: &mut Comparer<'_>) -> Result<()> {

@@ -4,7 +4,6 @@
 //! opening each other's folders: now each has a root of its own, and takes what is next as soon as it is done.
 
 use std::collections::VecDeque;
-use std::io::BufRead;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +12,8 @@ use std::thread::{Builder, Scope};
 use anyhow::{Context, Result};
 
 use super::item::{Item, Records};
-use super::stream::{Lazily, Work, work_of};
+use super::stream::Work;
 use crate::boxfs::BoxRoot;
-use crate::stream::Reader;
 
 /// Records that go to a thread at a time; fewer, where their files have this many bytes.
 const BATCH: usize = 64;
@@ -37,12 +35,14 @@ struct Shared<'a> {
     over: AtomicBool,
 }
 
-/// The records of a stream, hashed.
-pub struct Hashing<'s, 'e, R> {
+/// Gives the next record, and what there is to do about it.
+pub type Source<'e> = &'e mut dyn FnMut() -> Result<Option<Work>>;
+
+/// Records that are hashed as they are asked for.
+pub struct Hashing<'s, 'e> {
     scope: &'s Scope<'s, 'e>,
     shared: &'e Shared<'e>,
-    input: &'e mut Reader<R>,
-    lazily: Option<&'e Lazily>,
+    source: Source<'e>,
     jobs: Sender<Job>,
     workers: usize,
     /// The batches on their way, in their order.
@@ -52,29 +52,23 @@ pub struct Hashing<'s, 'e, R> {
     hashed: u64,
 }
 
-/// Hands `take` the records of `input`, with what only reading the files can tell.
+/// Hands `take` the records of `source`, with what only reading the files can tell.
 ///
 /// # Errors
 /// Those of `take`.
-pub fn hashing<R: BufRead, T>(
-    root: &BoxRoot,
-    input: &mut Reader<R>,
-    lazily: Option<&Lazily>,
-    take: impl FnOnce(&mut Hashing<'_, '_, R>) -> Result<T>,
-) -> Result<T> {
+pub fn hashing<T>(root: &BoxRoot, source: Source<'_>, take: impl FnOnce(&mut Hashing<'_, '_>) -> Result<T>) -> Result<T> {
     let (jobs, queue) = channel();
     let shared = Shared { root, jobs: Mutex::new(queue), over: AtomicBool::new(false) };
     let (coming, batch) = (VecDeque::new(), Vec::new().into_iter());
     std::thread::scope(|scope| {
         let shared = &shared;
-        let result =
-            take(&mut Hashing { scope, shared, input, lazily, jobs, workers: 0, coming, is_read: false, batch, hashed: 0 });
+        let result = take(&mut Hashing { scope, shared, source, jobs, workers: 0, coming, is_read: false, batch, hashed: 0 });
         shared.over.store(true, Ordering::Relaxed);
         result
     })
 }
 
-impl<R: BufRead> Hashing<'_, '_, R> {
+impl Hashing<'_, '_> {
     /// How many files were hashed so far.
     pub fn hashed(&self) -> u64 {
         self.hashed
@@ -85,7 +79,7 @@ impl<R: BufRead> Hashing<'_, '_, R> {
         while !self.is_read && self.coming.len() < BATCHES {
             let (mut batch, mut bytes, mut files) = (Vec::new(), 0, 0);
             while batch.len() < BATCH && bytes < BATCH_BYTES {
-                let Some(work) = work_of(self.input, self.lazily)? else {
+                let Some(work) = (self.source)()? else {
                     self.is_read = true;
                     break;
                 };
@@ -120,7 +114,7 @@ impl<R: BufRead> Hashing<'_, '_, R> {
     }
 }
 
-impl<R: BufRead> Records for Hashing<'_, '_, R> {
+impl Records for Hashing<'_, '_> {
     fn next(&mut self) -> Result<Option<Item>> {
         loop {
             if let Some(item) = self.batch.next() {

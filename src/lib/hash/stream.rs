@@ -48,12 +48,21 @@ pub fn hash_stream<R: BufRead, W: Write>(
 pub type Lazily = HashSet<u64>;
 
 /// What there is to do about a record.
-pub(super) enum Work {
+#[derive(Debug)]
+pub enum Work {
+    /// To read the file.
     Hash(Box<FileRecord>),
+    /// To pass it on.
     Nothing(Item),
 }
 
 impl Work {
+    /// What `ltr-hash` does about what was seen.
+    pub(crate) fn of(record: FileRecord) -> Self {
+        let record = Box::new(record);
+        if is_wanted(&record, None) { Work::Hash(record) } else { Work::Nothing(Item::File(record)) }
+    }
+
     /// The record that is passed on.
     pub(super) fn done(self, root: &BoxRoot) -> Item {
         let mut record = match self {
@@ -71,7 +80,10 @@ impl Work {
 }
 
 /// The next line of `input`, and what there is to do about it.
-pub(super) fn work_of<R: BufRead>(input: &mut Reader<R>, lazily: Option<&Lazily>) -> Result<Option<Work>> {
+///
+/// # Errors
+/// The stream is cut short or damaged, or a record malformed.
+pub fn work_of<R: BufRead>(input: &mut Reader<R>, lazily: Option<&Lazily>) -> Result<Option<Work>> {
     Ok(match input.next_line()? {
         None => None,
         Some(Line::Error(error)) => Some(Work::Nothing(Item::Error(error))),
@@ -100,7 +112,7 @@ fn pass<R: BufRead, W: Write>(
     report: &mut dyn Report,
 ) -> Result<Exit> {
     let mut output = Writer::new(output);
-    hashing(root, &mut input, lazily, |records| {
+    hashing(root, &mut || work_of(&mut input, lazily), |records| {
         let mut told = 0;
         while let Some(item) = records.next()? {
             put(&mut output, item, report)?;

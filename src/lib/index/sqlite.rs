@@ -162,6 +162,15 @@ impl Sqlite {
         Ok(self.connection.query_row(sql, [name], |r| r.get::<_, i64>(0))?.unsigned_abs())
     }
 
+    /// Whether the box `name` holds anything, or has held it. Where it has not, all entries are looked at.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn has_entries(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT 1 FROM entries WHERE box = (SELECT id FROM boxes WHERE name = ?1) LIMIT 1";
+        Ok(self.connection.prepare_cached(sql)?.exists([name])?)
+    }
+
     /// Whether anything is known at `path` or below it.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ pub fn put_stream(
     }
     let mut reader = Reader::new(input);
     if let Err(Stop::Cut(error) | Stop::Failed(error)) = put.run(&mut reader, report) {
-        return put.cut(error, report);
+        return put.cut(error, "stdin", report);
     }
     if options.sync
         && let Some(end) = reader.end()
@@ -197,21 +197,21 @@ impl<'a, W: Write> Put<'a, W> {
         self.commit_if_due(report)
     }
 
-    /// Ends after the last document, or after an error that came before it.
-    pub(crate) fn finish(mut self, done: Result<()>, report: &mut dyn Report) -> Result<Exit> {
+    /// Ends after the last document, or after an error of `subject` that came before it.
+    pub(crate) fn finish(mut self, done: Result<()>, subject: &str, report: &mut dyn Report) -> Result<Exit> {
         let put = self.commit(report);
         match done {
             Ok(()) => put.and_then(|()| self.end()),
-            Err(error) => self.cut(error, report),
+            Err(error) => self.cut(error, subject, report),
         }
     }
 
     /// What was put before an error is kept.
-    fn cut(self, error: Error, report: &mut dyn Report) -> Result<Exit> {
+    fn cut(self, error: Error, subject: &str, report: &mut dyn Report) -> Result<Exit> {
         if self.sink.tally.written == 0 {
             return Err(error);
         }
-        report.failure("stdin", &format!("{error:#}"));
+        report.failure(subject, &format!("{error:#}"));
         Ok(Exit::Part)
     }
 
