@@ -147,8 +147,9 @@ struct Planner<'a, 's, 'e> {
     made: BTreeSet<SpacePath>,
     /// Where there is something to do; none where that is too much to remember.
     unsettled: Option<Vec<SpacePath>>,
-    /// The content that was last asked for, and who holds it: a step asks twice, which was a third of its time.
-    held: RefCell<Option<((Ftype, Sha1), Holders)>>,
+    /// The step that last asked who holds its content elsewhere, and the answer: it asks twice, which was a third of
+    /// its time.
+    held: RefCell<Option<(SpacePath, Holders)>>,
     lines: &'a mut Lines<'s, 'e, Action>,
 }
 
@@ -160,16 +161,24 @@ impl Planner<'_, '_, '_> {
         self.boxes.counts(id)
     }
 
-    /// See [`Sqlite::holders`].
-    fn holders(&self, ftype: Ftype, sha1: Sha1) -> Result<Holders> {
+    /// Who holds the content that is wanted at `group` at other paths. Mostly nobody does, which the index on content
+    /// alone tells.
+    fn elsewhere(&self, group: &Group, head: &Row) -> Result<Holders> {
+        let Some(sha1) = head.sha1.filter(|_| head.size > 0) else { return Ok(Holders::default()) };
         let mut held = self.held.borrow_mut();
-        if let Some((content, holders)) = &*held
-            && *content == (ftype, sha1)
+        if let Some((path, holders)) = &*held
+            && *path == group.path
         {
             return Ok(Rc::clone(holders));
         }
-        let holders = Rc::new(self.index.holders(ftype, sha1)?);
-        *held = Some(((ftype, sha1), Rc::clone(&holders)));
+        let here = group.rows.iter().filter(|row| row.sha1 == Some(sha1)).count();
+        let mut holders = Vec::new();
+        if self.index.has_more_than(here, sha1)? {
+            holders = self.index.holders(head.ftype, sha1)?;
+            holders.retain(|(path, _)| *path != group.path);
+        }
+        let holders = Rc::new(holders);
+        *held = Some((group.path.clone(), Rc::clone(&holders)));
         Ok(holders)
     }
 
@@ -386,9 +395,8 @@ impl Planner<'_, '_, '_> {
         if self.moves_here(&group.path)? {
             return Ok(OwnCopy::Moves);
         }
-        let Some(sha1) = head.sha1.filter(|_| head.size > 0) else { return Ok(OwnCopy::None) };
-        let holders = self.holders(head.ftype, sha1)?;
-        let own = holders.iter().find(|(path, row)| row.box_id == self.me && *path != group.path);
+        let holders = self.elsewhere(group, head)?;
+        let own = holders.iter().find(|(_, row)| row.box_id == self.me);
         Ok(own.map_or(OwnCopy::None, |(path, _)| OwnCopy::At(path.clone())))
     }
 
@@ -398,11 +406,9 @@ impl Planner<'_, '_, '_> {
             |row: &Row| row.box_id != self.me && row.present && !row.purged && self.counts(row.box_id) && self.is_asked(row);
         let here = group.rows.iter().filter(|r| usable(r) && r.content() == head.content());
         let mut found: Vec<(SpacePath, BoxId)> = here.map(|r| (group.path.clone(), r.box_id)).collect();
-        if let Some(sha1) = head.sha1.filter(|_| head.size > 0) {
-            for (path, row) in self.holders(head.ftype, sha1)?.iter() {
-                if usable(row) && !found.iter().any(|f| f.1 == row.box_id) {
-                    found.push((path.clone(), row.box_id));
-                }
+        for (path, row) in self.elsewhere(group, head)?.iter() {
+            if usable(row) && !found.iter().any(|f| f.1 == row.box_id) {
+                found.push((path.clone(), row.box_id));
             }
         }
         Ok(self.by_cost(found))

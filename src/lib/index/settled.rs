@@ -78,10 +78,24 @@ impl Sqlite {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;
         transaction.prepare_cached("DELETE FROM unsettled WHERE box = ?1")?.execute([box_id.0])?;
-        let sql = "INSERT INTO unsettled SELECT ?1, id, ?3 FROM folders WHERE key = ?2";
+        // paths of one folder follow each other
+        let mut last: Option<(SpacePath, Option<i64>)> = None;
         for path in paths {
             let Some(folder) = path.parent() else { continue };
-            transaction.prepare_cached(sql)?.execute(params![box_id.0, folder.key(), path.name()])?;
+            let known = last.take().filter(|(path, _)| *path == folder);
+            let (folder, id) = match known {
+                Some(known) => known,
+                None => {
+                    let sql = "SELECT id FROM folders WHERE key = ?1";
+                    let id = transaction.prepare_cached(sql)?.query_row([folder.key()], |r| r.get(0)).optional()?;
+                    (folder, id)
+                }
+            };
+            if let Some(id) = id {
+                let sql = "INSERT INTO unsettled VALUES (?1, ?2, ?3)";
+                transaction.prepare_cached(sql)?.execute(params![box_id.0, id, path.name()])?;
+            }
+            last = Some((folder, id));
         }
         let sql = "INSERT OR REPLACE INTO settled (box, seq, rules) VALUES (?1, ?2, ?3)";
         transaction.prepare_cached(sql)?.execute(params![box_id.0, i64::try_from(seq)?, rules])?;
