@@ -123,6 +123,50 @@ fn what_a_dry_pull_says_is_what_a_pull_does() {
 }
 
 #[test]
+fn a_dry_pull_says_why_a_pull_would_not_begin() {
+    let s = Shell::with_files();
+    // an index of its own, which only the dry run's copy knows of these
+    s.ltr(".", ["clone", "--carry", "a", "c", "c"]).ok();
+    s.write("a/large", &"large".repeat(1000));
+    for number in 0..30 {
+        s.write(format!("a/many/{number}"), "many");
+    }
+    s.ltr("a", ["commit"]).ok();
+    for set in ["b.reserve", "c.reserve"] {
+        s.ltr("c", ["set", set, "900000G"]).ok();
+    }
+    s.ltr("c", ["sync", "a"]).ok();
+    let refused = |of: &str, said: &str| {
+        // SQLite's own files come and go beside an index
+        let look = || s.snapshot(".").into_iter().filter(|(name, _)| name != "c/.ltr-index").collect::<Vec<_>>();
+        let before = look();
+        let dry = s.ltr(of, ["-n", "pull"]);
+        assert!(before == look(), "{of}");
+        assert!(dry.status == 3 && dry.err.contains(said), "{of}: {} {}", dry.status, dry.err);
+        let wet = s.ltr(of, ["pull"]);
+        assert!(wet.status == 3 && wet.err.contains(said), "{of}: {} {}", wet.status, wet.err);
+        dry.out
+    };
+    assert!(refused("b", "bytes, ").contains("large"), "the steps are shown all the same");
+    s.ltr("a", ["rm", "-r", "many"]).ok();
+    refused("c", "bytes, ");
+    for set in ["b.reserve", "c.reserve"] {
+        s.ltr("c", ["set", set, "0"]).ok();
+    }
+    s.ltr("c", ["sync", "a"]).ok();
+    s.ltr("b", ["pull"]).ok();
+    for number in 0..30 {
+        s.write(format!("a/few/{number}"), "few");
+    }
+    s.ltr("a", ["commit"]).ok();
+    s.ltr("c", ["pull"]).ok();
+    s.ltr("a", ["rm", "-r", "few"]).ok();
+    assert!(refused("c", "--gone-ok").contains("few/7"));
+    assert_eq!(s.ltr("c", ["-n", "pull", "--gone-ok"]).status, 0);
+    assert!(s.exists("c/few/7"));
+}
+
+#[test]
 fn what_a_dry_commit_says_is_what_a_commit_does() {
     let s = changed();
     fs::rename(s.at("b/sub/one"), s.at("b/sub/uno")).unwrap();

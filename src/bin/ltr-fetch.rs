@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use litter::boxfs::BoxRoot;
 use litter::exit::Exit;
-use litter::fetch::{Me, Options, fetch, stage, vouched};
-use litter::index::sqlite::{Access, now_ms};
+use litter::fetch::{Bounds, Me, Options, check, fetch, stage, vouched};
+use litter::index::sqlite::{Access, Sqlite, now_ms};
 use litter::plan::is_awaited;
 use litter::report::Report as _;
 use litter::sync::sink::uuid;
@@ -40,6 +40,12 @@ struct Args {
     /// Fetch no more than so many KiB a second from each box
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     bwlimit: Option<u64>,
+    /// Write nothing, anywhere: only tell whether the plan would be begun, and which steps are bad
+    #[arg(short = 'n', long, conflicts_with = "stage")]
+    dryrun: bool,
+    /// In a dry run, the index that knows the box, instead of its own
+    #[arg(long, value_name = "FILE", requires = "dryrun")]
+    index: Option<PathBuf>,
     /// Only make the staging folder, for ltr-send to put content in
     #[arg(long)]
     stage: bool,
@@ -53,11 +59,18 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
-    let located = match args.root {
+    let mut located = match args.root {
         Some(root) => ltrbox::at(&root.canonicalize().with_context(|| root.display().to_string())?, &cli::places())?,
         None => ltrbox::locate(&std::env::current_dir()?, &cli::places())?,
     };
     let root = BoxRoot::open(&located.root).with_context(|| located.root.display().to_string())?;
+    if args.dryrun {
+        located.index = args.index.unwrap_or(located.index);
+        let index = located.open(Access::Read)?;
+        let total_files = || index.count_files(&located.box_name);
+        let bounds = Bounds { gone_ok: args.gone_ok, total_files: &total_files, reserve: reserve(&index, &located.box_name)? };
+        return check(&root, cli::stdin(), cli::spool()?, &bounds, report);
+    }
     let _lock = lock::take_or_inherit(&root, cli::lock_above())?;
     if args.stage {
         stage(&root)?;
@@ -66,15 +79,13 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let mut index = located.open(Access::Write)?;
     let own = located.own(&mut index)?;
     cli::tell_forgotten(&index, &located.box_name, report)?;
-    let fields = index.box_fields(&located.box_name)?;
     let since = args.trust_offline.map(|days| now_ms().saturating_sub(u64::from(days) * 86_400_000));
     let space = uuid(&index)?;
     let ssh = cli::shared_ssh()?;
     let ssh = if args.verbose { cli::verbosely(ssh) } else { ssh };
+    let total_files = || index.count_files(&located.box_name);
     let options = Options {
-        gone_ok: args.gone_ok,
-        total_files: index.count_files(&located.box_name)?,
-        reserve: fields.and_then(|f| f.number("reserve")).unwrap_or(RESERVE),
+        bounds: Bounds { gone_ok: args.gone_ok, total_files: &total_files, reserve: reserve(&index, &located.box_name)? },
         my_host: Some(&cli::host()),
         uuid: space.as_deref(),
         places: Some(&cli::places()),
@@ -96,4 +107,9 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
         }
         other => other,
     }
+}
+
+/// Bytes that are to stay free on the disk of the box `name`.
+fn reserve(index: &Sqlite, name: &str) -> Result<u64> {
+    Ok(index.box_fields(name)?.and_then(|fields| fields.number("reserve")).unwrap_or(RESERVE))
 }

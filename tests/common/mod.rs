@@ -16,7 +16,7 @@ use litter::commit::{Author, Commit, Place, commit, record, settle};
 use litter::compare::{Compare, compare_walk};
 use litter::couch::places::Places;
 use litter::create::{Create, create};
-use litter::fetch::{Me, Options, fetch};
+use litter::fetch::{Bounds, Me, Options, fetch};
 use litter::fsinfo::FsTraits;
 use litter::hash::hash_stream;
 use litter::index::sqlite::{Access, Sqlite};
@@ -388,9 +388,7 @@ impl TestBox {
         let ssh = Ssh::new("ssh", true).unwrap();
         let root = BoxRoot::open(&self.root).unwrap();
         let options = Options {
-            gone_ok: false,
-            total_files: index.count_files(&self.name).unwrap(),
-            reserve: 0,
+            bounds: Bounds { gone_ok: false, total_files: &|| index.count_files(&self.name), reserve: 0 },
             my_host: Some("here"),
             uuid: None,
             places: None,

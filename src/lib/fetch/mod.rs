@@ -78,15 +78,23 @@ pub struct Me<'a> {
     pub commit: u64,
 }
 
+/// What a plan must keep to.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Remove more than half of the box, if the plan says so.
+    pub gone_ok: bool,
+    /// Files that the box has by the index, for the question what half of it is. Asked only of a plan that removes
+    /// many, since all rows are counted.
+    pub total_files: &'a dyn Fn() -> Result<u64>,
+    /// Bytes that stay free on the box's file system.
+    pub reserve: u64,
+}
+
 /// What a person or the box's settings decide.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Remove more than half of the box, if the plan says so.
-    pub gone_ok: bool,
-    /// Files that the box has by the index, for the question what half of it is.
-    pub total_files: u64,
-    /// Bytes that stay free on the box's file system.
-    pub reserve: u64,
+    /// Of what would go beyond these nothing is begun.
+    pub bounds: Bounds<'a>,
     /// This machine's name: a box at it is a folder here.
     pub my_host: Option<&'a str>,
     /// The space of the box: one of the same name in another space is another box.
@@ -133,6 +141,18 @@ pub fn fetch<R: BufRead, W: Write>(
     })
 }
 
+/// Whether [`fetch`] would begin with the plan in `input`, and with all of its steps: those that are bad are reported.
+/// Nothing is touched.
+///
+/// # Errors
+/// It would not, and why.
+pub fn check<R: BufRead>(root: &BoxRoot, input: R, spool: File, bounds: &Bounds<'_>, report: &mut dyn Report) -> Result<Exit> {
+    let plan = Plan::load(root, &Cookie::read(root)?.box_name, input, spool, &mut |_| {})?;
+    plan.guard(root, bounds)?;
+    plan.bad.iter().for_each(|bad| report.failure(&bad.path, &bad.error));
+    Ok(Exit::of_failures((plan.errors.len() + plan.bad.len()) as u64))
+}
+
 /// What [`fetch`] does with a plan that is whole.
 #[allow(clippy::too_many_arguments, reason = "half of what fetch was given, and what it made of the other half")]
 fn carry_out<W: Write>(
@@ -145,7 +165,7 @@ fn carry_out<W: Write>(
     options: &Options<'_>,
     report: &mut dyn Report,
 ) -> Result<Exit> {
-    plan.guard(root, options)?;
+    plan.guard(root, &options.bounds)?;
     let mut output = Output { writer: Writer::new(output), queue: Vec::new() };
     for bad in &plan.bad {
         report.failure(&bad.path, &bad.error);

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Options;
+use super::Bounds;
 use crate::boxfs::{BoxRoot, STAGING, is_own};
 use crate::path::SpacePath;
 use crate::record::{Action, ActionTag, Ftype, Sha1, Verb};
@@ -151,18 +151,19 @@ impl Plan {
     }
 
     /// Stops a plan that would remove most of the box, or that does not fit.
-    pub(super) fn guard(&self, root: &BoxRoot, options: &Options<'_>) -> Result<()> {
+    pub(super) fn guard(&self, root: &BoxRoot, bounds: &Bounds<'_>) -> Result<()> {
         let (files, last) = (self.files_removed, self.last_copies);
-        if !options.gone_ok && files > MANY && files > options.total_files / 2 {
-            bail!(
-                "would remove {files} of {} files, {last} of them last copies: nothing done; `--gone-ok` does it",
-                options.total_files
+        if !bounds.gone_ok && files > MANY {
+            let all = (bounds.total_files)()?;
+            ensure!(
+                files <= all / 2,
+                "would remove {files} of {all} files, {last} of them last copies: nothing done; `--gone-ok` does it"
             );
         }
         let free = root.free()?;
-        if self.bytes > 0 && self.bytes > free.saturating_sub(options.reserve) {
+        if self.bytes > 0 && self.bytes > free.saturating_sub(bounds.reserve) {
             let folder = root.path().display();
-            bail!("{folder}: needs {} bytes, {free} free (reserve {})", self.bytes, options.reserve);
+            bail!("{folder}: needs {} bytes, {free} free (reserve {})", self.bytes, bounds.reserve);
         }
         Ok(())
     }

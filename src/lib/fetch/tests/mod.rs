@@ -125,9 +125,16 @@ impl World {
     }
 
     pub(super) fn run(&self, actions: &[Value]) -> Ran {
-        let mut input: String = actions.iter().map(|a| format!("{a}\n")).collect();
-        input.push_str(&format!("{}\n", json!({"type":"end","count":actions.len(),"errors":0})));
-        self.run_text(&input)
+        self.run_text(&stream(actions))
+    }
+
+    /// What a dry run says.
+    pub(super) fn check(&self, actions: &[Value]) -> Result<Exit, String> {
+        let root = BoxRoot::open(&self.at("here")).unwrap();
+        let (input, spool) = (stream(actions), tempfile::tempfile().unwrap());
+        let total_files = || Ok(self.total_files);
+        let bounds = Bounds { gone_ok: self.gone_ok, total_files: &total_files, reserve: self.reserve };
+        check(&root, input.as_bytes(), spool, &bounds, &mut Collected::default()).map_err(|e| format!("{e:#}"))
     }
 
     pub(super) fn run_text(&self, input: &str) -> Ran {
@@ -137,9 +144,7 @@ impl World {
         let mut me = Me { clock: &mut clock, actor: 0xaaaa_aaaa, commit: 16 };
         let ssh = Ssh::new("ssh", true).unwrap();
         let options = Options {
-            gone_ok: self.gone_ok,
-            total_files: self.total_files,
-            reserve: self.reserve,
+            bounds: Bounds { gone_ok: self.gone_ok, total_files: &|| Ok(self.total_files), reserve: self.reserve },
             my_host: None,
             uuid: None,
             places: None,
@@ -228,12 +233,16 @@ impl World {
     }
 }
 
+/// The lines of a plan.
+fn stream(actions: &[Value]) -> String {
+    let end = json!({"type":"end","count":actions.len(),"errors":0});
+    actions.iter().chain([&end]).map(|record| format!("{record}\n")).collect()
+}
+
 /// What nobody has decided otherwise.
 pub(super) fn options(ssh: &Ssh) -> Options<'_> {
     Options {
-        gone_ok: false,
-        total_files: 0,
-        reserve: 0,
+        bounds: Bounds { gone_ok: false, total_files: &|| Ok(0), reserve: 0 },
         my_host: None,
         uuid: None,
         places: None,

@@ -112,8 +112,11 @@ fn most_of_a_box_goes_only_when_told_to() {
     let mut with_holders = plan.clone();
     with_holders[0]["from"] = w.action("fetch", "/10", "/10", json!({}))["from"].clone();
     assert!(w.run(&with_holders).exit.unwrap_err().contains("20 of them last copies"), "a purge may leave others");
+    assert_eq!(w.check(&plan), Err(error));
     assert_eq!(w.files().len(), 21);
     w.gone_ok = true;
+    assert_eq!(w.check(&plan), Ok(Exit::Done));
+    assert_eq!(w.files().len(), 21);
     w.run(&plan).well();
     assert_eq!(w.files(), [""; 0]);
 }
