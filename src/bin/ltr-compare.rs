@@ -37,6 +37,6 @@ fn run(args: Args, _report: &mut cli::Stderr) -> Result<Exit> {
     let index = located.open(Access::Read)?;
     let under = cli::paths(&args.under, None)?;
     let fs = FsTraits::at(&located.root)?;
-    let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs };
+    let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs, remember: false };
     compare_stream(&index, compare, Some(&BoxRoot::open(&located.root)?), cli::stdin(), cli::stdout())
 }

@@ -25,6 +25,10 @@ struct Args {
     /// With --known: also what is in sync, and what is skipped
     #[arg(short, long, requires = "known")]
     all: bool,
+    /// With --known, of a whole box: leave in the index in which folders there was nothing to tell, so that the next
+    /// comparison need not read what it holds of those that look the same
+    #[arg(long, requires = "known")]
+    remember: bool,
     /// Folders or files to look at, all of one box
     #[arg(value_name = "DIR", default_value = ".")]
     dirs: Vec<OsString>,
@@ -50,7 +54,7 @@ fn run(args: Args, report: &mut cli::Stderr) -> Result<Exit> {
     let under = cli::paths(&args.dirs, None)?;
     if args.known {
         let fs = FsTraits::at(&located.root)?;
-        let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs };
+        let compare = Compare { box_name: located.box_name.clone(), under, all: args.all, fs, remember: args.remember };
         return compare_walk(&located.root, &index, compare, cli::stdout(), report);
     }
     scan(&located.root, &under, &mut Entries(&index), cli::stdout(), report)

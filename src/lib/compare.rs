@@ -7,7 +7,7 @@
 pub(crate) mod letters;
 mod stream;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use anyhow::Result;
 
@@ -18,10 +18,19 @@ use crate::hash::sha1_of;
 use crate::index::groups::{Group, Groups, Looks, Row};
 use crate::index::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Was};
-use crate::resolve::{Decision, Heads, decide, kind};
+use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Sha1, Was};
+use crate::resolve::{Decision, Heads, RULES, decide, kind};
 use crate::scan::{Found, Item};
 use crate::wants::{Intent, Wants};
+
+/// Folders that are remembered at a time (some ten MiB): of the others the next comparison does.
+const CLEAN: usize = 100_000;
+
+/// Folders of whose own files and folders nothing was told, with their seals.
+pub type Clean = HashMap<SpacePath, Sha1>;
+
+/// Raised whenever a seal, or what it stands for beside [`RULES`], changes.
+const SEALS: u32 = 1;
 
 /// What to compare, and how.
 #[derive(Clone, Debug)]
@@ -34,6 +43,8 @@ pub struct Compare {
     pub all: bool,
     /// What the box's file system can express.
     pub fs: FsTraits,
+    /// Leave in the index in which folders there was nothing to tell, for the next comparison.
+    pub remember: bool,
 }
 
 /// Receives what differs.
@@ -65,6 +76,7 @@ pub struct Comparer<'a> {
     blind: Option<SpacePath>,
     /// A folder that is wanted whole: its line stands for all below.
     whole: Option<SpacePath>,
+    clean: Clean,
     out: Differences<'a>,
 }
 
@@ -92,7 +104,34 @@ impl<'a> Comparer<'a> {
             }
             !nested
         });
-        Ok(Self { index, boxes, me, compare, wants, root, groups: None, starts, coming: None, blind: None, whole: None, out })
+        Ok(Self {
+            index,
+            boxes,
+            me,
+            compare,
+            wants,
+            root,
+            groups: None,
+            starts,
+            coming: None,
+            blind: None,
+            whole: None,
+            clean: Clean::new(),
+            out,
+        })
+    }
+
+    /// Under which rules seals of folders hold; none where they are not to be used. Inode numbers and ctimes that do not
+    /// last are no seal, and where only parts are compared there is less to gain.
+    pub fn seal_rules(&self) -> Option<String> {
+        let fit = self.compare.fs.stable_ids && !self.compare.all && self.starts.len() == 1;
+        fit.then(|| format!("{SEALS} {RULES} {} {:?}", self.boxes.rules_for(self.me), self.compare.fs))
+    }
+
+    /// The number of the box.
+    #[must_use]
+    pub fn box_id(&self) -> BoxId {
+        self.me
     }
 
     /// Takes the next thing that a scan found.
@@ -111,21 +150,32 @@ impl<'a> Comparer<'a> {
                 let path = path.clone();
                 self.catch_up(&path)?;
                 self.blind = Some(path);
-                (self.out)(Difference::Unknown(found))
+                self.tell(Difference::Unknown(found))
             }
-            Found::Unnamed { .. } => (self.out)(Difference::Unknown(found)),
+            Found::Unnamed { .. } => self.tell(Difference::Unknown(found)),
+            Found::Folder { path, sealed: true, .. } => {
+                self.leave_out(&path);
+                Ok(())
+            }
+            Found::Folder { path, seal, sealed: false } => {
+                if self.clean.len() < CLEAN {
+                    self.clean.insert(path, seal);
+                }
+                Ok(())
+            }
         }
     }
 
-    /// Draws the conclusions about what no scan found. Only for a scan that was whole.
+    /// Draws the conclusions about what no scan found. Only for a scan that was whole. Returns the folders
+    /// in which there was nothing to tell.
     ///
     /// # Errors
     /// As [`Comparer::found`].
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> Result<Clean> {
         while let Some(group) = self.next_group()? {
             self.not_seen(&group)?;
         }
-        Ok(())
+        Ok(self.clean)
     }
 
     /// Whether `item` is as it was, here and in all boxes that have it, so that there is nothing to tell: then the
@@ -141,6 +191,43 @@ impl<'a> Comparer<'a> {
         }
         groups.pass();
         Ok(true)
+    }
+
+    /// Passes on what differs: the folder that it is in is not clean.
+    fn tell(&mut self, difference: Difference) -> Result<()> {
+        match &difference {
+            Difference::Record(record) => self.not_clean(&record.path),
+            Difference::Unknown(Found::Unnamed { folder, .. }) => drop(self.clean.remove(folder)),
+            Difference::Unknown(Found::Skipped { path, .. } | Found::Failed { path, .. }) => {
+                self.clean.remove(path);
+                self.not_clean(path);
+            }
+            Difference::Unknown(Found::Item(_) | Found::Folder { .. }) => {}
+        }
+        (self.out)(difference)
+    }
+
+    fn not_clean(&mut self, path: &SpacePath) {
+        if let Some(folder) = path.parent() {
+            self.clean.remove(&folder);
+        }
+    }
+
+    /// The scan passes over the files and folders directly in `folder`, and so does this.
+    fn leave_out(&mut self, folder: &SpacePath) {
+        self.coming.take_if(|group| group.path.parent().is_some_and(|parent| parent == *folder));
+        if self.groups.is_none() {
+            self.begin_next();
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.leave_out(folder);
+        }
+    }
+
+    /// Turns to the next start; false when there is none.
+    fn begin_next(&mut self) -> bool {
+        self.groups = self.starts.pop_front().map(|start| self.index.groups(&start));
+        self.groups.is_some()
     }
 
     /// Deals with everything that the index has before `path`.
@@ -175,11 +262,9 @@ impl<'a> Comparer<'a> {
             {
                 return Ok(Some(group));
             }
-            let Some(start) = self.starts.pop_front() else {
-                self.groups = None;
+            if !self.begin_next() {
                 return Ok(None);
-            };
-            self.groups = Some(self.index.groups(&start));
+            }
         }
     }
 
@@ -208,7 +293,7 @@ impl<'a> Comparer<'a> {
         if change.is_none() {
             record.sha1 = own.and_then(|r| r.sha1);
         }
-        (self.out)(Difference::Record(record))
+        self.tell(Difference::Record(record))
     }
 
     /// What was purged by name where a new file is: with that content it stays purged, which only a hash
@@ -237,9 +322,12 @@ impl<'a> Comparer<'a> {
         if let Some(own) = own.filter(|r| r.present) {
             return match self.is_gone(&group.path) {
                 Ok(true) => self.gone(group, own),
-                Ok(false) => Ok(()),
+                Ok(false) => {
+                    self.not_clean(&group.path);
+                    Ok(())
+                }
                 // whether it is still there cannot be told: that is no answer, and must not look like one
-                Err(e) => (self.out)(Difference::Unknown(Found::Failed { path: group.path.clone(), error: e.to_string() })),
+                Err(e) => self.tell(Difference::Unknown(Found::Failed { path: group.path.clone(), error: e.to_string() })),
             };
         }
         self.absent(group, &intent)
@@ -257,7 +345,7 @@ impl<'a> Comparer<'a> {
         record.status = Some(if lost { letters::LOST } else { letters::DISCARDED }.to_owned());
         record.change = Some(Change::Gone);
         record.was = Some(was_of(own));
-        (self.out)(Difference::Record(record))
+        self.tell(Difference::Record(record))
     }
 
     /// Whether another box that counts has a copy of this content, at whatever path.
@@ -323,7 +411,7 @@ impl<'a> Comparer<'a> {
         let mut record = self.record_of(group, head)?;
         record.status = Some(letter.to_owned());
         record.whole = whole;
-        (self.out)(Difference::Record(record))
+        self.tell(Difference::Record(record))
     }
 }
 

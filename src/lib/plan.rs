@@ -23,7 +23,7 @@ use crate::lines::{Lines, lines};
 use crate::path::SpacePath;
 use crate::reach::{Cost, Reach};
 use crate::record::{Action, ActionTag, Attrs, Entry, Fields, Ftype, Sha1, Source, Verb, Was};
-use crate::resolve::{Decision, Heads, decide, kind};
+use crate::resolve::{Decision, Heads, RULES, decide, kind};
 use crate::stream::Writer;
 use crate::version::Version;
 use crate::wants::{Intent, Wants};
@@ -44,9 +44,6 @@ pub struct Request<'a> {
     pub remember: bool,
 }
 
-/// What [`Sqlite::unsettled`] may rely on: raised whenever [`decide`] or what it is asked with changes.
-const RULES: u32 = 2;
-
 /// Paths looked at in vain for which it is worth a write that the next plan passes them over.
 const IN_VAIN: usize = 1000;
 
@@ -64,7 +61,7 @@ pub fn plan<W: Write + Send>(index: &Sqlite, request: &Request<'_>, output: W) -
     let ways = boxes.all.iter().map(|info| (info.id, (request.reach)(info))).collect();
     let mincopies = index.space()?.as_ref().and_then(|s| s.number("mincopies")).unwrap_or(1);
     let wants = index.wants(&boxes, &request.box_name)?;
-    let rules = rules_for(&boxes, me);
+    let rules = format!("{RULES} {}", boxes.rules_for(me));
     let known = if request.whole { None } else { index.unsettled(me, &rules)? };
     let mut unsettled = None;
     let writer = lines(
@@ -97,13 +94,6 @@ pub fn plan<W: Write + Send>(index: &Sqlite, request: &Request<'_>, output: W) -
         let _ = index.set_settled(me, &rules, seq, &unsettled);
     }
     Ok(exit)
-}
-
-/// What decides for the box at every path alike.
-fn rules_for(boxes: &Boxes, me: BoxId) -> String {
-    let policy = boxes.by_id(me).and_then(|b| b.fields.as_ref()).map(Fields::policy).unwrap_or_default();
-    let forgotten: Vec<String> = boxes.all.iter().filter(|b| b.forgotten()).map(|b| b.id.0.to_string()).collect();
-    format!("{RULES} {policy:?} without {}", forgotten.join(","))
 }
 
 /// Whether the box `name` should get a file with the content `sha1`, be it that nobody who has it is in

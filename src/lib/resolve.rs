@@ -9,6 +9,9 @@ use crate::record::Ftype;
 use crate::version::{Relation, Version};
 use crate::wants::Intent;
 
+/// Raised whenever [`decide`], or what it is asked with, changes: what an index remembers of its answers holds no longer.
+pub const RULES: u32 = 2;
+
 /// The maximal versions at a path, best first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heads<'a> {

@@ -10,6 +10,7 @@
 mod ahead;
 mod folder;
 mod ignored;
+mod seal;
 mod walk;
 
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub use crate::boxfs::{CARRIED_INDEX, COOKIE, STAGING};
 use crate::exit::Exit;
 use crate::fsinfo::FsTraits;
 use crate::path::{SpacePath, escape};
-use crate::record::{Attrs, FileRecord, Ftype, Local, Mode};
+use crate::record::{Attrs, FileRecord, Ftype, Local, Mode, Sha1};
 use crate::report::{Report, Unit};
 use crate::stream::{ErrorRecord, Tagged, Writer};
 
@@ -95,6 +96,15 @@ pub enum Found {
         path: SpacePath,
         /// The reason.
         why: Why,
+    },
+    /// What was seen in a folder, told before anything in it, where [`Tracked::seals`] asks for that.
+    Folder {
+        /// Where.
+        path: SpacePath,
+        /// The hash of what lstat(2) says of all that is in it.
+        seal: Sha1,
+        /// Nobody wants to hear of what is in it, but for what is in the folders in it.
+        sealed: bool,
     },
     /// Something without a path in the space, because that would be too long. No entry can be at or
     /// below it, so that nothing can be concluded wrongly either.
@@ -163,6 +173,20 @@ pub trait Tracked {
     /// # Errors
     /// The index cannot be read; the walk ends with this error.
     fn at_or_below(&mut self, path: &SpacePath) -> Result<bool>;
+
+    /// Whether to seal the folders in which there are only files and folders, none of them ignored.
+    fn seals(&self) -> bool {
+        false
+    }
+
+    /// Whether what is in `folder`, but for what is in the folders in it, is passed over when `seal` is its hash. Asked in path
+    /// order.
+    ///
+    /// # Errors
+    /// The index cannot be read; the walk ends with this error.
+    fn is_sealed(&mut self, _folder: &SpacePath, _seal: &Sha1) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// No entries: ignore rules apply to everything.
@@ -247,7 +271,7 @@ pub fn put_unknown<W: Write>(found: Found, writer: &mut Writer<W>, report: Optio
             }
             writer.put_error(&ErrorRecord { path, error })
         }
-        // an item is no unknown: the caller has its own way with it
-        Found::Item(_) => Ok(()),
+        // these are no unknowns: the caller has its own way with them
+        Found::Item(_) | Found::Folder { .. } => Ok(()),
     }
 }

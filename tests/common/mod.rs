@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use litter::boxfs::BoxRoot;
 use litter::commit::{Author, Commit, Place, commit, record, settle};
-use litter::compare::{Compare, compare_walk};
+use litter::compare::{Compare, Entries, compare_stream, compare_walk};
 use litter::couch::places::Places;
 use litter::create::{Create, create};
 use litter::fetch::{Bounds, Me, Options, fetch};
@@ -28,6 +28,7 @@ use litter::query::{Purge, Scene, purge};
 use litter::reach::Reaching;
 use litter::record::{Action, Document, FileRecord, Policy, Want};
 use litter::report::Collected;
+use litter::scan::scan;
 use litter::ssh::Ssh;
 use litter::stream::{Line, Reader};
 use serde_json::Value;
@@ -264,10 +265,17 @@ impl TestBox {
 
     pub fn changes(&self, under: &[&str], all: bool) -> Vec<u8> {
         let index = self.open();
-        let under = under.iter().map(|p| path(p)).collect();
-        let compare = Compare { box_name: self.name.clone(), under, all, fs: FsTraits::at(&self.root).unwrap() };
+        let under: Vec<_> = under.iter().map(|p| path(p)).collect();
+        let fs = FsTraits::at(&self.root).unwrap();
+        let compare = Compare { box_name: self.name.clone(), under: under.clone(), all, fs, remember: true };
         let mut out = Vec::new();
-        compare_walk(&self.root, &index, compare, &mut out, &mut *self.said.borrow_mut()).unwrap();
+        compare_walk(&self.root, &index, compare.clone(), &mut out, &mut *self.said.borrow_mut()).unwrap();
+        // a pipe of two programs leaves nothing behind, and passes over nothing
+        let (mut scanned, mut piped) = (Vec::new(), Vec::new());
+        scan(&self.root, &under, &mut Entries(&index), &mut scanned, &mut Collected::default()).unwrap();
+        let root = BoxRoot::open(&self.root).unwrap();
+        compare_stream(&index, compare, Some(&root), scanned.as_slice(), &mut piped).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&piped));
         out
     }
 

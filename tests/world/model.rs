@@ -278,7 +278,8 @@ impl Model {
         let here = &mut self.boxes[b];
         let index = &self.indexes[here.index];
         let items = here.disk.items();
-        let compare = Compare { box_name: here.name.clone(), under: under.to_vec(), all: false, fs: here.disk.fs };
+        let compare =
+            Compare { box_name: here.name.clone(), under: under.to_vec(), all: false, fs: here.disk.fs, remember: false };
         let mut records = Vec::new();
         let mut out = |difference| {
             match difference {

@@ -11,9 +11,10 @@ use serde_json::Map;
 use super::{Compare, Comparer, Difference, Differences};
 use crate::boxfs::BoxRoot;
 use crate::exit::Exit;
-use crate::index::sqlite::{Access, Sqlite};
+use crate::index::seals::Seals;
+use crate::index::sqlite::{Access, BoxId, Sqlite};
 use crate::path::{SpacePath, unescape};
-use crate::record::{Extra, FileRecord, Ftype, Mode};
+use crate::record::{Extra, FileRecord, Ftype, Mode, Sha1};
 use crate::report::Report;
 use crate::scan::{Found, Item, SkippedRecord, Tracked, put_unknown, walk};
 use crate::stream::{ErrorRecord, Line, Reader, Writer};
@@ -119,18 +120,29 @@ pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, out
 pub fn differences(root: &Path, index: &Sqlite, compare: Compare, out: Differences<'_>) -> Result<()> {
     let beneath = BoxRoot::open(root).with_context(|| root.display().to_string())?;
     let starts = compare.under.clone();
+    let whole = starts.iter().all(SpacePath::is_root);
+    let remember = compare.remember && whole;
+    // read before all else: what is written from now on is looked at again
+    let seq = index.seq()?;
     let mut comparer = Comparer::new(index, compare, Some(&beneath), out)?;
+    let (me, rules) = (comparer.box_id(), comparer.seal_rules());
     let (sender, receiver) = sync_channel::<Vec<Found>>(8);
     let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
+    let seals = rules.clone().map(|rules| (me, rules));
     let walker = std::thread::Builder::new()
-        .spawn(move || walk_into(&root, &index_path, &starts, &sender))
+        .spawn(move || walk_into(&root, &index_path, seals, &starts, &sender))
         .context("cannot start a thread")?;
     let compared = drain(&receiver, &mut comparer);
     drop(receiver);
     let walked = walker.join().map_err(|_| anyhow!("the walk ended unexpectedly"))?;
     compared?;
     walked?;
-    comparer.finish()
+    let clean = comparer.finish()?;
+    if let Some(rules) = rules.filter(|_| remember && !clean.is_empty()) {
+        // a read-only index, or one that somebody is writing, has to do without
+        let _ = index.set_seals(me, &rules, seq, &clean);
+    }
+    Ok(())
 }
 
 fn drain(receiver: &Receiver<Vec<Found>>, comparer: &mut Comparer<'_>) -> Result<()> {
@@ -143,11 +155,18 @@ fn drain(receiver: &Receiver<Vec<Found>>, comparer: &mut Comparer<'_>) -> Result
 }
 
 /// The walking thread, with its own connection to the index.
-fn walk_into(root: &Path, index: &Path, starts: &[SpacePath], sender: &SyncSender<Vec<Found>>) -> Result<()> {
+fn walk_into(
+    root: &Path,
+    index: &Path,
+    seals: Option<(BoxId, String)>,
+    starts: &[SpacePath],
+    sender: &SyncSender<Vec<Found>>,
+) -> Result<()> {
     let index = Sqlite::open(index, Access::Read)?;
+    let seals = seals.map(|(me, rules)| index.seals(me, &rules)).transpose()?;
     let mut batch = Vec::with_capacity(BATCH);
     let gone = || anyhow!("the comparison has ended");
-    walk(root, starts, &mut Entries(&index), &mut |found| {
+    walk(root, starts, &mut Known { entries: Entries(&index), seals }, &mut |found| {
         batch.push(found);
         if batch.len() == BATCH {
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
@@ -165,6 +184,26 @@ pub struct Entries<'a>(pub &'a Sqlite);
 impl Tracked for Entries<'_> {
     fn at_or_below(&mut self, path: &SpacePath) -> Result<bool> {
         self.0.knows(path)
+    }
+}
+
+/// What has an entry, and the folders in which there was nothing to tell; none where nobody wants to know.
+struct Known<'a> {
+    entries: Entries<'a>,
+    seals: Option<Seals<'a>>,
+}
+
+impl Tracked for Known<'_> {
+    fn at_or_below(&mut self, path: &SpacePath) -> Result<bool> {
+        self.entries.at_or_below(path)
+    }
+
+    fn seals(&self) -> bool {
+        self.seals.is_some()
+    }
+
+    fn is_sealed(&mut self, folder: &SpacePath, seal: &Sha1) -> Result<bool> {
+        self.seals.as_mut().map_or(Ok(false), |seals| seals.has(folder, seal))
     }
 }
 

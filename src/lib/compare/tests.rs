@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{Document, Entry, Extra, Local, Mark, Want};
+use crate::record::{Document, Entry, Extra, Local, Mark, Sha1, Want};
 use crate::testing::{box_doc, entry, folder, index_of, path, stamp};
 use crate::version::Version;
 
@@ -44,7 +44,8 @@ fn items(index: &Sqlite, seen: &[u8]) -> Vec<Item> {
         .zip(seen)
         .filter_map(|(at, seen)| {
             let own = index.entry("x", &path(at)).unwrap();
-            let attrs = own.map_or_else(|| entry("x", at, 1, 1).attrs, |own| own.attrs);
+            let new = || if *seen == 9 { folder("x", at) } else { entry("x", at, 1, 1) };
+            let attrs = own.unwrap_or_else(new).attrs;
             let item = Item {
                 path: path(at),
                 ftype: attrs.ftype,
@@ -66,6 +67,26 @@ fn items(index: &Sqlite, seen: &[u8]) -> Vec<Item> {
 }
 
 fn compared(index: &Sqlite, items: &[Item], all: bool) -> Vec<FileRecord> {
+    let found = items.iter().cloned().map(Found::Item);
+    comparison(index, found, all).0
+}
+
+/// What a scan finds, where the folders of `sealed` are.
+fn with_folders(items: &[Item], sealed: &Clean) -> Vec<Found> {
+    let mut found = Vec::new();
+    for item in items {
+        if item.path.parent().is_none_or(|folder| !sealed.contains_key(&folder)) {
+            found.push(Found::Item(item.clone()));
+        }
+        if item.ftype == Ftype::Dir {
+            let sealed = sealed.contains_key(&item.path);
+            found.push(Found::Folder { path: item.path.clone(), seal: Sha1([1; 20]), sealed });
+        }
+    }
+    found
+}
+
+fn comparison(index: &Sqlite, found: impl IntoIterator<Item = Found>, all: bool) -> (Vec<FileRecord>, Clean) {
     let fs = FsTraits { modes: true, stable_ids: true, granularity_ns: 1 };
     let mut records = Vec::new();
     let mut put = |difference| {
@@ -74,13 +95,13 @@ fn compared(index: &Sqlite, items: &[Item], all: bool) -> Vec<FileRecord> {
         }
         Ok(())
     };
-    let compare = Compare { box_name: "x".into(), under: Vec::new(), all, fs };
+    let compare = Compare { box_name: "x".into(), under: Vec::new(), all, fs, remember: false };
     let mut comparer = Comparer::new(index, compare, None, &mut put).unwrap();
-    for item in items {
-        comparer.found(Found::Item(item.clone())).unwrap();
+    for found in found {
+        comparer.found(found).unwrap();
     }
-    comparer.finish().unwrap();
-    records
+    let clean = comparer.finish().unwrap();
+    (records, clean)
 }
 
 proptest! {
@@ -101,6 +122,9 @@ proptest! {
             _ => false,
         };
         let mut all = compared(&index, &items, true);
+        let (open, clean) = comparison(&index, with_folders(&items, &Clean::new()), false);
+        let (sealed, _) = comparison(&index, with_folders(&items, &clean), false);
+        prop_assert_eq!(sealed, open);
         all.retain(|record| !passed(record));
         prop_assert_eq!(compared(&index, &items, false), all);
     }

@@ -73,4 +73,12 @@ impl Boxes {
     pub fn counts(&self, id: BoxId) -> bool {
         self.by_id(id).is_some_and(|b| !b.forgotten())
     }
+
+    /// What decides for the box `me` at every path alike, for whoever wants to know later whether that has changed.
+    #[must_use]
+    pub fn rules_for(&self, me: BoxId) -> String {
+        let policy = self.by_id(me).and_then(|b| b.fields.as_ref()).map(Fields::policy).unwrap_or_default();
+        let forgotten: Vec<String> = self.all.iter().filter(|b| b.forgotten()).map(|b| b.id.0.to_string()).collect();
+        format!("{policy:?} without {}", forgotten.join(","))
+    }
 }

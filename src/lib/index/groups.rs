@@ -35,6 +35,8 @@ pub struct Groups<'a> {
     no_more_folders: bool,
     /// The memory of a page that is done with: to ask for it anew in each folder took a tenth of a reading.
     spare: Page,
+    /// Folders to come whose rows nobody wants, in path order.
+    left_out: VecDeque<SpacePath>,
     /// Finds the names in a folder that are worth reading, see [`Groups::only_scarce`].
     scarce: Option<String>,
     /// Finds the rows of a folder.
@@ -65,6 +67,7 @@ impl Sqlite {
             last_folder: None,
             no_more_folders: false,
             spare: Page::default(),
+            left_out: VecDeque::new(),
             scarce: None,
             rows: rows_of(ROW_COLUMNS, ""),
         }
@@ -229,6 +232,14 @@ impl Groups<'_> {
         }
     }
 
+    /// Leaves out what comes of the rows of `folder`, but not what is in the folders in it. To be asked in path order.
+    pub fn leave_out(&mut self, folder: &SpacePath) {
+        match self.stack.iter_mut().find(|frame| frame.path == *folder) {
+            Some(frame) => frame.leave_out(),
+            None => self.left_out.push_back(folder.clone()),
+        }
+    }
+
     /// Opens and reads folders until the innermost one has the next path; false when there is none.
     fn come(&mut self) -> Result<bool> {
         loop {
@@ -310,6 +321,10 @@ impl Groups<'_> {
                 frame.page.only(&group);
             }
         }
+        while self.left_out.pop_front_if(|left_out| *left_out < frame.path).is_some() {}
+        if self.left_out.pop_front_if(|left_out| *left_out == frame.path).is_some() {
+            frame.leave_out();
+        }
         self.stack.push(frame);
         true
     }
@@ -331,6 +346,12 @@ fn pair(row: &SqlRow<'_>) -> rusqlite::Result<(i64, Vec<u8>)> {
 impl Frame {
     fn new(id: i64, path: SpacePath) -> Self {
         Self { id, path, page: Page::default(), clear: (0, 0), after: Vec::new(), complete: false }
+    }
+
+    fn leave_out(&mut self) {
+        self.page.clear();
+        self.clear = (0, 0);
+        self.complete = true;
     }
 
     /// Whether the first path of the page comes before the folder `coming`.

@@ -19,6 +19,7 @@ pub mod range;
 pub mod refused;
 mod row;
 mod schema;
+pub mod seals;
 pub mod settled;
 pub mod sqlite;
 #[cfg(test)]

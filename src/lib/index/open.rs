@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::sqlite::{Access, BUSY, Sqlite, set_meta};
-use super::{changes, couch, schema, settled};
+use super::{changes, couch, schema, seals, settled};
 use crate::stamp::random_id;
 
 impl Sqlite {
@@ -90,7 +90,9 @@ impl Sqlite {
     /// The index cannot be written.
     pub fn empty(&mut self) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        for table in schema::TABLES.iter().chain(&couch::TABLES).chain(&settled::TABLES).chain(&changes::TABLES) {
+        for table in
+            schema::TABLES.iter().chain(&couch::TABLES).chain(&settled::TABLES).chain(&seals::TABLES).chain(&changes::TABLES)
+        {
             // some are made when they are first needed
             if !transaction.table_exists(None, *table)? {
                 continue;

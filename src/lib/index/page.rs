@@ -50,6 +50,11 @@ struct Raw {
 }
 
 impl Page {
+    /// Leaves nothing to come.
+    pub(super) fn clear(&mut self) {
+        self.paths.clear();
+    }
+
     /// Adds rows of [`ROW_COLUMNS`], sorted by name and box, and returns their number.
     pub(super) fn read(&mut self, rows: &mut Rows<'_>) -> Result<usize> {
         if self.paths.is_empty() {

@@ -27,24 +27,37 @@ pub(super) const TABLES: [&str; 2] = ["settled", "unsettled"];
 pub const MOST: usize = 100_000;
 
 impl Sqlite {
+    /// Up to where somebody who left word in `table` had read the index, if what was found then still holds for what
+    /// was not written since: it was found under the same `rules`, and the box was not marked since.
+    pub(super) fn looked_up_to(&self, table: &str, box_id: BoxId, rules: &str) -> Result<Option<i64>> {
+        if !self.connection.table_exists(None, table)? {
+            return Ok(None);
+        }
+        let sql = format!("SELECT seq FROM {table} WHERE box = ?1 AND rules = ?2");
+        let seq: Option<i64> =
+            self.connection.prepare_cached(&sql)?.query_row(params![box_id.0, rules], |r| r.get(0)).optional()?;
+        let now = self.seq()?;
+        let Some(seq) = seq.filter(|seq| u64::try_from(*seq).is_ok_and(|seq| seq <= now)) else { return Ok(None) };
+        let marked = "SELECT 1 FROM marks WHERE seq > ?1 AND box = ?2";
+        let marked = self.connection.prepare_cached(marked)?.exists(params![seq, box_id.0])?;
+        Ok((!marked).then_some(seq))
+    }
+
+    /// Writes where nobody else is writing, and fails where somebody is.
+    pub(super) fn without_waiting(&self, write: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let done = write(self);
+        self.connection.busy_timeout(BUSY)?;
+        done
+    }
+
     /// The paths at which a plan for the box may find something to do, in path order; `None` where that is not
     /// known: no plan has looked everywhere under the same `rules`, the box was marked since, or they are too many.
     ///
     /// # Errors
     /// The index cannot be read.
     pub fn unsettled(&self, box_id: BoxId, rules: &str) -> Result<Option<Vec<SpacePath>>> {
-        if !self.connection.table_exists(None, TABLES[0])? {
-            return Ok(None);
-        }
-        let sql = "SELECT seq FROM settled WHERE box = ?1 AND rules = ?2";
-        let seq: Option<i64> =
-            self.connection.prepare_cached(sql)?.query_row(params![box_id.0, rules], |r| r.get(0)).optional()?;
-        let now = self.seq()?;
-        let Some(seq) = seq.filter(|seq| u64::try_from(*seq).is_ok_and(|seq| seq <= now)) else { return Ok(None) };
-        let marked = "SELECT 1 FROM marks WHERE seq > ?1 AND box = ?2";
-        if self.connection.prepare_cached(marked)?.exists(params![seq, box_id.0])? {
-            return Ok(None);
-        }
+        let Some(seq) = self.looked_up_to(TABLES[0], box_id, rules)? else { return Ok(None) };
         let sql = "SELECT key, name FROM
              (SELECT folder, name FROM entries WHERE seq > ?1 UNION ALL SELECT folder, name FROM unsettled WHERE box = ?2)
              JOIN folders ON id = folder LIMIT ?3";
@@ -68,10 +81,7 @@ impl Sqlite {
     /// # Errors
     /// The index cannot be written, or is being written.
     pub fn set_settled(&self, box_id: BoxId, rules: &str, seq: u64, paths: &[SpacePath]) -> Result<()> {
-        self.connection.busy_timeout(Duration::ZERO)?;
-        let done = self.write_settled(box_id, rules, seq, paths);
-        self.connection.busy_timeout(BUSY)?;
-        done
+        self.without_waiting(|index| index.write_settled(box_id, rules, seq, paths))
     }
 
     fn write_settled(&self, box_id: BoxId, rules: &str, seq: u64, paths: &[SpacePath]) -> Result<()> {

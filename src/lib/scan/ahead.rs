@@ -26,7 +26,7 @@ use super::folder::{self, Access, Look, Names};
 const IN_LINE: usize = 16;
 /// Names that may be known before their turn, in all and of one folder: each takes 80 bytes.
 const NAMES: usize = 16_384;
-const NAMES_OF_ONE: usize = 4096;
+pub(super) const NAMES_OF_ONE: usize = 4096;
 /// Folders that may be read and open before their turn: a process may have 1024 files open by default, and the
 /// walk itself keeps some.
 const FOLDERS: usize = 384;

@@ -70,10 +70,16 @@ impl Rules {
         self.stack.pop();
     }
 
+    /// Whether nothing matches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stack.is_empty()
+    }
+
     /// Whether `path` matches, in a folder that does not.
     #[must_use]
     pub fn ignore(&self, path: &SpacePath, is_dir: bool) -> bool {
-        if self.stack.is_empty() {
+        if self.is_empty() {
             return false;
         }
         let raw = path.raw();

@@ -1,5 +1,6 @@
 //! What a walk tells of real folders, and what it keeps quiet about.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -58,6 +59,7 @@ fn words(found: Vec<Found>) -> Vec<String> {
             Found::Skipped { path, why } => format!("{path} {}", serde_json::to_value(why).unwrap().as_str().unwrap()),
             Found::Unnamed { folder, name } => format!("{folder} unnamed {}", name.len()),
             Found::Failed { path, error } => format!("{path}! {error}"),
+            Found::Folder { path, sealed, .. } => format!("{path} {}", if sealed { "sealed" } else { "open" }),
         })
         .collect()
 }
@@ -492,4 +494,121 @@ proptest! {
         let got: Vec<_> = all.iter().map(|f| if let Found::Item(item) = f { item.path.raw() } else { panic!("{f:?}") }).collect();
         prop_assert_eq!(got, expected);
     }
+}
+
+/// Has entries where `.0`, and knows the seals of folders.
+struct Sealed(&'static [&'static str], HashMap<SpacePath, Sha1>);
+
+impl Tracked for Sealed {
+    fn at_or_below(&mut self, at: &SpacePath) -> Result<bool> {
+        Ok(self.0.iter().any(|entry| path(entry).is_within(at)))
+    }
+
+    fn seals(&self) -> bool {
+        true
+    }
+
+    fn is_sealed(&mut self, folder: &SpacePath, seal: &Sha1) -> Result<bool> {
+        Ok(self.1.get(folder) == Some(seal))
+    }
+}
+
+impl Sealed {
+    /// What a walk tells when all that could be sealed at the walk before is.
+    fn again(&mut self, root: &Path) -> Vec<String> {
+        let found = found(root, &[], self);
+        self.1 = found
+            .iter()
+            .filter_map(|found| match found {
+                Found::Folder { path, seal, .. } => Some((path.clone(), *seal)),
+                _ => None,
+            })
+            .collect();
+        words(found)
+    }
+}
+
+#[test]
+fn of_what_is_sealed_only_the_folders_in_it_are_told() {
+    let dir = tree(&["a/b/1", "a/b/2", "a/c/", "a/d/e/1", "l/1", "i/1.o", "i/2", "i/j/1", "t.o/1", "x"]);
+    symlink("1", dir.path().join("l/2")).unwrap();
+    fs::write(dir.path().join(".ltrignore"), "*.o\n").unwrap();
+    let mut sealed = Sealed(&["/t.o/1"], HashMap::new());
+    let mut again = || sealed.again(dir.path());
+    let first = [
+        "/.ltrignore",
+        "/a",
+        "/a open",
+        "/a/b",
+        "/a/b open",
+        "/a/b/1",
+        "/a/b/2",
+        "/a/c",
+        "/a/d",
+        "/a/d open",
+        "/a/d/e",
+        "/a/d/e open",
+        "/a/d/e/1",
+        "/i",
+        "/i/2",
+        "/i/j",
+        "/i/j open",
+        "/i/j/1",
+        "/l",
+        "/l/1",
+        "/l/2",
+        "/t.o",
+        "/t.o/1",
+        "/x",
+    ];
+    assert_eq!(again(), first);
+    let second = [
+        "/.ltrignore",
+        "/a",
+        "/a sealed",
+        "/a/b sealed",
+        "/a/d sealed",
+        "/a/d/e sealed",
+        "/i",
+        "/i/2",
+        "/i/j",
+        "/i/j sealed",
+        "/l",
+        "/l/1",
+        "/l/2",
+        "/t.o",
+        "/t.o/1",
+        "/x",
+    ];
+    assert_eq!(again(), second);
+    assert_eq!(again(), second);
+    let opened = |folder: &str, inner: &[&str]| {
+        let at = second.iter().position(|word| *word == format!("{folder} sealed")).unwrap();
+        let mut words = second.map(str::to_owned).to_vec();
+        words[at] = format!("{folder} open");
+        words.splice(at + 1..=at, inner.iter().map(ToString::to_string));
+        words
+    };
+    fs::write(dir.path().join("a/b/2"), "longer").unwrap();
+    assert_eq!(again(), opened("/a/b", &["/a/b/1", "/a/b/2"]));
+    fs::remove_file(dir.path().join("a/b/1")).unwrap();
+    assert_eq!(again(), opened("/a/b", &["/a/b/2"]));
+    fs::write(dir.path().join("a/d/e/2"), "").unwrap();
+    assert_eq!(again(), opened("/a/d/e", &["/a/d/e/1", "/a/d/e/2"]));
+    fs::set_permissions(dir.path().join("a/d/e"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(again(), opened("/a/d", &["/a/d/e"]));
+    // the same bytes, size and mtime in another file
+    let (one, other) = (dir.path().join("i/j/1"), dir.path().join("other"));
+    let mtime = fs::metadata(&one).unwrap().modified().unwrap();
+    fs::write(&other, "").unwrap();
+    fs::File::options().write(true).open(&other).unwrap().set_modified(mtime).unwrap();
+    fs::rename(&other, &one).unwrap();
+    assert_eq!(again(), opened("/i/j", &["/i/j/1"]));
+    // what is ignored now must be told from what is tracked, name by name
+    fs::write(dir.path().join(".ltrignore"), "*.o\n2\n").unwrap();
+    let told = again();
+    assert!(
+        told.contains(&"/i".to_owned()) && !told.iter().any(|word| matches!(word.as_str(), "/a/b sealed" | "/a/b/2")),
+        "{told:?}"
+    );
 }

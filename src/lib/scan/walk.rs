@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use super::ahead::{self, Ahead, Looks, Task};
 use super::folder::{self, Access, Look, Names};
 use super::ignored::{self, Rules};
+use super::seal::Sealer;
 use super::{CARRIED_INDEX, COOKIE, Found, Item, STAGING, Tracked, Why};
 use crate::boxfs::is_own_name;
 use crate::path::{SEPARATOR, SpacePath};
-use crate::record::{Ftype, Mode};
+use crate::record::{Ftype, Mode, Sha1};
 
 /// Folders that are kept open at a time; a process may have 1024 files open by default, and is not
 /// alone with this walk. Those above are closed and, on the way back, opened again from the root.
@@ -49,7 +50,7 @@ pub fn walk(
     let starts = outermost(starts);
     let reach = if starts.is_empty() { Reach::Within } else { Reach::Above };
     let ahead = Ahead::new(device);
-    let mut eye = Eye { device, starts, rules: Rules::default(), ahead: &ahead, tracked, sink };
+    let mut eye = Eye { device, starts, rules: Rules::default(), sealer: Sealer::default(), ahead: &ahead, tracked, sink };
     let fd = folder::open(&root_fd, c".", reach.access()).with_context(named)?;
     let frame = eye.frame(SpacePath::root(), fd, reach, false).with_context(named)?;
     let frame = eye.with_rules(frame);
@@ -117,12 +118,27 @@ struct Frame {
     has_rules: bool,
     /// Why its `.ltrignore` does not apply: told where that file comes in path order.
     rules_error: Option<String>,
+    /// Nobody wants to hear of what is in it, but for what is in the folders in it.
+    sealed: bool,
 }
 
 impl Frame {
     fn new(path: SpacePath, fd: impl Into<Arc<OwnedFd>>, names: Names, reach: Reach) -> Self {
         let (looks, tasks, fd) = (Looks::new(), VecDeque::new(), Some(fd.into()));
-        Self { path, fd, names, looks, tasks, considered: 0, reach, ignored: false, has_rules: false, rules_error: None }
+        let (ignored, has_rules, rules_error, sealed) = (false, false, None, false);
+        Self { path, fd, names, looks, tasks, considered: 0, reach, ignored, has_rules, rules_error, sealed }
+    }
+
+    /// Goes on to the next name that there is something to be said of; whether there is one.
+    fn advance(&mut self) -> bool {
+        while self.names.advance() {
+            let look = self.names.at().and_then(|at| self.looks.get(at));
+            let passed = self.sealed && look.is_some_and(|look| look.is_ok_and(|look| look.kind == FileType::RegularFile));
+            if !passed {
+                return true;
+            }
+        }
+        false
     }
 
     /// The task of the subfolder that is the name number `at`, if it is in line; those before it were not
@@ -145,7 +161,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&mut self) -> Result<()> {
         while let Some(frame) = self.frames.last_mut() {
-            if !frame.names.advance() {
+            if !frame.advance() {
                 self.leave();
             } else if frame.fd.is_some() {
                 self.step()?;
@@ -230,6 +246,7 @@ struct Eye<'a> {
     device: u64,
     starts: Vec<SpacePath>,
     rules: Rules,
+    sealer: Sealer,
     ahead: &'a Ahead,
     tracked: &'a mut dyn Tracked,
     sink: &'a mut dyn FnMut(Found) -> Result<()>,
@@ -243,6 +260,8 @@ struct Sight<'a> {
     look: Look,
     reach: Reach,
     ignored: bool,
+    /// The folder that it is in is sealed.
+    sealed: bool,
     /// It is a folder that was in line to be read.
     task: Option<&'a Task>,
 }
@@ -317,7 +336,7 @@ impl Eye<'_> {
             return Ok(None);
         }
         match seen {
-            Ok(look) => self.sort_out(Sight { parent, name, path, look, reach, ignored, task }),
+            Ok(look) => self.sort_out(Sight { parent, name, path, look, reach, ignored, sealed: folder.sealed, task }),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => self.fail(path, cause(error)).map(|()| None),
         }
@@ -379,16 +398,49 @@ impl Eye<'_> {
             frame.tasks.iter().for_each(|task| self.ahead.discard(task));
             return self.skip(frame.path, Why::Box).map(|()| None);
         }
-        if sight.reach == Reach::Within {
-            self.tell(item(&sight.look, sight.path.clone(), Ftype::Dir, None))?;
+        self.tell_folder(sight)?;
+        let mut frame = self.with_rules(frame);
+        if self.tracked.seals()
+            && let Some(seal) = self.seal(&mut frame)
+        {
+            frame.sealed = self.tracked.is_sealed(&frame.path, &seal)?;
+            (self.sink)(Found::Folder { path: frame.path.clone(), seal, sealed: frame.sealed })?;
         }
-        Ok(Some(self.with_rules(frame)))
+        Ok(Some(frame))
+    }
+
+    fn tell_folder(&mut self, sight: &Sight<'_>) -> Result<()> {
+        let told = sight.reach == Reach::Within && !sight.sealed;
+        if told { self.tell(item(&sight.look, sight.path.clone(), Ftype::Dir, None)) } else { Ok(()) }
+    }
+
+    /// The seal of a folder, if it is neither empty nor too large and all that matters of what is in it is what lstat(2) says.
+    fn seal(&mut self, frame: &mut Frame) -> Option<Sha1> {
+        let worth = (1..=ahead::NAMES_OF_ONE).contains(&frame.names.len());
+        if !worth || frame.reach != Reach::Within || frame.ignored || frame.rules_error.is_some() {
+            return None;
+        }
+        if let Some(fd) = &frame.fd {
+            let unseen = (frame.looks.len()..).map_while(|at| frame.names.get(at)).map(|(name, _)| folder::look(fd, name));
+            frame.looks.extend(unseen);
+        }
+        let mut sealer = std::mem::take(&mut self.sealer);
+        let fits = frame.looks.iter().enumerate().all(|(at, look)| match (frame.names.get(at), look) {
+            (Some((name, _)), Ok(look)) => !self.is_ignored(frame, name, look) && sealer.add(name, look),
+            _ => false,
+        });
+        let seal = sealer.seal();
+        self.sealer = sealer;
+        fits.then_some(seal)
+    }
+
+    fn is_ignored(&self, folder: &Frame, name: &CStr, look: &Look) -> bool {
+        let is_dir = look.kind == FileType::Directory;
+        !self.rules.is_empty() && folder.path.join(name.to_bytes()).is_ok_and(|path| self.rules.ignore(&path, is_dir))
     }
 
     fn unreadable(&mut self, sight: &Sight<'_>, error: Errno) -> Result<Option<Frame>> {
-        if sight.reach == Reach::Within {
-            self.tell(item(&sight.look, sight.path.clone(), Ftype::Dir, None))?;
-        }
+        self.tell_folder(sight)?;
         self.fail(sight.path.clone(), cause(error)).map(|()| None)
     }
 
