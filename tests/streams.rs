@@ -109,6 +109,82 @@ fn both_ways_to_compare_say_the_same() {
     }
 }
 
+/// One thing that happens between two statuses, somewhere in the space of the boxes `a` and `b`.
+fn event(dice: &mut Dice, s: &Shell) {
+    let name = *dice.pick(&["a", "b"]);
+    let other = *dice.pick(&["a", "b"]);
+    match dice.roll(12) {
+        0..=5 => change(dice, &s.at(name)),
+        6 => drop(s.ltr(name, ["commit", "--gone-ok"])),
+        7 => drop(s.ltr(name, ["pull", "--gone-ok"])),
+        8 | 9 => {
+            let at = place(dice, Path::new("/"));
+            let mark = *dice.pick(&["--skip", "--want", "--clear"]);
+            s.ltr(name, [std::ffi::OsStr::new("mark"), mark.as_ref(), "--".as_ref(), at.as_os_str()]);
+        }
+        10 => {
+            let policy = *dice.pick(&["complete", "ondemand", "skeleton"]);
+            s.ltr(name, ["set", &format!("{other}.policy"), policy]);
+        }
+        _ => {
+            let forgotten = *dice.pick(&["true", "false"]);
+            s.ltr(name, ["set", &format!("{other}.forgotten"), forgotten]);
+        }
+    }
+}
+
+#[test]
+fn what_a_status_leaves_behind_tells_on_no_later_one() {
+    for seed in 1..=6_u64 {
+        let s = Shell::with_boxes();
+        let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        (0..60).for_each(|_| change(&mut dice, &s.at("a")));
+        for (name, args) in [("a", ["commit", "--gone-ok"]), ("b", ["pull", "--gone-ok"])] {
+            s.ltr(name, args);
+        }
+        for round in 0..15 {
+            for name in ["a", "b"] {
+                let known = s.sh(name, "ltr-scan --known --remember");
+                let piped = s.sh(name, "ltr-scan | ltr-compare");
+                assert!(known.status <= 1, "{}", known.err);
+                assert_eq!(
+                    (known.status, &known.out),
+                    (piped.status, &piped.out),
+                    "seed {seed}, round {round}, box {name} {}",
+                    known.err
+                );
+            }
+            event(&mut dice, &s);
+        }
+    }
+}
+
+#[test]
+fn what_decides_at_every_path_is_asked_of_what_a_status_left_behind() {
+    let s = Shell::with_boxes();
+    s.write("a/d/one", "one").write("a/d/two", "two");
+    s.ltr("a", ["commit"]).ok();
+    s.ltr("b", ["set", "b.policy", "ondemand"]).ok();
+    s.ltr("b", ["mark", "--want", "/d/one"]).ok();
+    s.ltr("b", ["pull"]).ok();
+    let told = || {
+        let first = s.sh("b", "ltr-scan --known --remember | ltr-fmt '{status} {path}'").ok().to_owned();
+        let again = s.sh("b", "ltr-scan --known --remember | ltr-fmt '{status} {path}'").ok().to_owned();
+        assert_eq!(first, again);
+        first
+    };
+    assert_eq!(told(), "");
+    s.ltr("b", ["set", "b.policy", "complete"]).ok();
+    assert_eq!(told(), "w /d/two\n");
+    s.ltr("b", ["set", "b.policy", "ondemand"]).ok();
+    s.ltr("b", ["set", "a.forgotten", "true"]).ok();
+    s.write("a/d/one", "edited");
+    s.ltr("a", ["commit"]);
+    assert_eq!(told(), "");
+    s.ltr("b", ["set", "a.forgotten", "false"]).ok();
+    assert_eq!(told(), "U /d/one\n");
+}
+
 #[test]
 fn the_documented_pipelines_work_as_pasted() {
     let s = Shell::with_boxes();
