@@ -715,7 +715,7 @@ impl<'a> History<'a> {
                 return Err(format!("indexes differ: {} lacks {lacks}", self.name(b)));
             }
             if !self.system.folds_case(b) {
-                self.ledger.check_wants(self.system, b)?;
+                self.ledger.check_wants(self.system, b, &|name| is_kept(&format!("/{name}")))?;
             }
         }
         self.system.check_end()
