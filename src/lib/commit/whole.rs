@@ -58,7 +58,7 @@ pub fn commit<W: Write>(
 ) -> Result<Exit> {
     let Place { root, index, target } = place;
     let compare =
-        Compare { box_name: commit.box_name.clone(), under: commit.named.clone(), all: false, fs: commit.fs, remember: false };
+        Compare { box_name: commit.box_name.clone(), under: commit.named.clone(), all: false, fs: commit.fs, remember: true };
     let [changes, spool] = spools;
     // nothing can be gone of what was never there; what was only pulled has no commit
     let is_first = author.own.commits == 0 && !index.has_entries(&commit.box_name)?;
