@@ -72,7 +72,7 @@ impl Lock {
 
 /// How often /proc/locks is read: it comes a page at a time, and a lock that is let go between two pages of it
 /// makes another one be passed over.
-const READS: usize = 5;
+pub(crate) const READS: usize = 5;
 
 /// Who holds the lock of a file, by /proc/locks.
 fn holder(cookie: &Stat) -> Option<String> {
