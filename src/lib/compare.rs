@@ -7,7 +7,7 @@
 pub(crate) mod letters;
 mod stream;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use anyhow::Result;
 
@@ -16,18 +16,14 @@ use crate::boxfs::BoxRoot;
 use crate::fsinfo::{self, FsTraits};
 use crate::hash::sha1_of;
 use crate::index::groups::{Group, Groups, Looks, Row};
+use crate::index::seals::Clean;
+use crate::index::settled;
 use crate::index::sqlite::{BoxId, Boxes, Sqlite};
 use crate::path::SpacePath;
-use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Sha1, Was};
+use crate::record::{Attrs, Change, FileRecord, Ftype, Mode, Was};
 use crate::resolve::{Decision, Heads, RULES, decide, kind};
 use crate::scan::{Found, Item};
 use crate::wants::{Intent, Wants};
-
-/// Folders that are remembered at a time (some ten MiB): of the others the next comparison does.
-const CLEAN: usize = 100_000;
-
-/// Folders of whose own files and folders nothing was told, with their seals.
-pub type Clean = HashMap<SpacePath, Sha1>;
 
 /// Raised whenever a seal, or what it stands for beside [`RULES`], changes.
 const SEALS: u32 = 1;
@@ -76,6 +72,7 @@ pub struct Comparer<'a> {
     blind: Option<SpacePath>,
     /// A folder that is wanted whole: its line stands for all below.
     whole: Option<SpacePath>,
+    /// What is to be remembered.
     clean: Clean,
     out: Differences<'a>,
 }
@@ -121,17 +118,11 @@ impl<'a> Comparer<'a> {
         })
     }
 
-    /// Under which rules seals of folders hold; none where they are not to be used. Inode numbers and ctimes that do not
-    /// last are no seal, and where only parts are compared there is less to gain.
-    pub fn seal_rules(&self) -> Option<String> {
+    /// The box, and the rules under which seals of its folders hold; none where they are not to be used. Inode numbers and
+    /// ctimes that do not last are no seal, and where only parts are compared there is less to gain.
+    pub fn seal_rules(&self) -> Option<(BoxId, String)> {
         let fit = self.compare.fs.stable_ids && !self.compare.all && self.starts.len() == 1;
-        fit.then(|| format!("{SEALS} {RULES} {} {:?}", self.boxes.rules_for(self.me), self.compare.fs))
-    }
-
-    /// The number of the box.
-    #[must_use]
-    pub fn box_id(&self) -> BoxId {
-        self.me
+        fit.then(|| (self.me, format!("{SEALS} {RULES} {} {:?}", self.boxes.rules_for(self.me), self.compare.fs)))
     }
 
     /// Takes the next thing that a scan found.
@@ -153,12 +144,10 @@ impl<'a> Comparer<'a> {
                 self.tell(Difference::Unknown(found))
             }
             Found::Unnamed { .. } => self.tell(Difference::Unknown(found)),
-            Found::Folder { path, sealed: true, .. } => {
-                self.leave_out(&path);
-                Ok(())
-            }
+            Found::Folder { path, sealed: true, .. } => self.leave_out(&path),
             Found::Folder { path, seal, sealed: false } => {
-                if self.clean.len() < CLEAN {
+                // the others are for the next comparison
+                if self.compare.remember && self.clean.len() < settled::MOST {
                     self.clean.insert(path, seal);
                 }
                 Ok(())
@@ -208,20 +197,28 @@ impl<'a> Comparer<'a> {
     }
 
     fn not_clean(&mut self, path: &SpacePath) {
-        if let Some(folder) = path.parent() {
+        if !self.clean.is_empty()
+            && let Some(folder) = path.parent()
+        {
             self.clean.remove(&folder);
         }
     }
 
     /// The scan passes over the files and folders directly in `folder`, and so does this.
-    fn leave_out(&mut self, folder: &SpacePath) {
+    fn leave_out(&mut self, folder: &SpacePath) -> Result<()> {
+        if self.groups.is_none() && !self.begin_next() {
+            return Ok(());
+        }
+        if let Some(groups) = &mut self.groups
+            && !groups.leave_out(folder)?
+        {
+            self.catch_up(folder)?;
+            if let Some(groups) = &mut self.groups {
+                groups.leave_out(folder)?;
+            }
+        }
         self.coming.take_if(|group| group.path.parent().is_some_and(|parent| parent == *folder));
-        if self.groups.is_none() {
-            self.begin_next();
-        }
-        if let Some(groups) = &mut self.groups {
-            groups.leave_out(folder);
-        }
+        Ok(())
     }
 
     /// Turns to the next start; false when there is none.

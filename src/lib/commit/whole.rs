@@ -57,11 +57,11 @@ pub fn commit<W: Write>(
     report: &mut dyn Report,
 ) -> Result<Exit> {
     let Place { root, index, target } = place;
-    let compare =
-        Compare { box_name: commit.box_name.clone(), under: commit.named.clone(), all: false, fs: commit.fs, remember: true };
     let [changes, spool] = spools;
     // nothing can be gone of what was never there; what was only pulled has no commit
     let is_first = author.own.commits == 0 && !index.has_entries(&commit.box_name)?;
+    let (box_name, under) = (commit.box_name.clone(), commit.named.clone());
+    let compare = Compare { box_name, under, all: false, fs: commit.fs, remember: !is_first };
     let gone = if is_first { Candidates::default() } else { look(root.path(), index, compare.clone(), &changes, report)? };
     let report = RefCell::new(report);
     let mut into = Into { put: Put::new(target, output, &Options::default())?, report: &report };

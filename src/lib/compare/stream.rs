@@ -120,17 +120,16 @@ pub fn compare_walk<W: Write>(root: &Path, index: &Sqlite, compare: Compare, out
 pub fn differences(root: &Path, index: &Sqlite, compare: Compare, out: Differences<'_>) -> Result<()> {
     let beneath = BoxRoot::open(root).with_context(|| root.display().to_string())?;
     let starts = compare.under.clone();
-    let whole = starts.iter().all(SpacePath::is_root);
-    let remember = compare.remember && whole;
+    let remember = compare.remember && starts.iter().all(SpacePath::is_root);
     // read before all else: what is written from now on is looked at again
     let seq = index.seq()?;
-    let mut comparer = Comparer::new(index, compare, Some(&beneath), out)?;
-    let (me, rules) = (comparer.box_id(), comparer.seal_rules());
+    let mut comparer = Comparer::new(index, Compare { remember, ..compare }, Some(&beneath), out)?;
+    let rules = comparer.seal_rules();
     let (sender, receiver) = sync_channel::<Vec<Found>>(8);
     let (root, index_path) = (root.to_path_buf(), index.path().to_path_buf());
-    let seals = rules.clone().map(|rules| (me, rules));
+    let seals = rules.clone();
     let walker = std::thread::Builder::new()
-        .spawn(move || walk_into(&root, &index_path, seals, &starts, &sender))
+        .spawn(move || walk_into(&root, &index_path, seals, remember, &starts, &sender))
         .context("cannot start a thread")?;
     let compared = drain(&receiver, &mut comparer);
     drop(receiver);
@@ -138,7 +137,7 @@ pub fn differences(root: &Path, index: &Sqlite, compare: Compare, out: Differenc
     compared?;
     walked?;
     let clean = comparer.finish()?;
-    if let Some(rules) = rules.filter(|_| remember && !clean.is_empty()) {
+    if let Some((me, rules)) = rules.filter(|_| !clean.is_empty()) {
         // a read-only index, or one that somebody is writing, has to do without
         let _ = index.set_seals(me, &rules, seq, &clean);
     }
@@ -159,11 +158,14 @@ fn walk_into(
     root: &Path,
     index: &Path,
     seals: Option<(BoxId, String)>,
+    remember: bool,
     starts: &[SpacePath],
     sender: &SyncSender<Vec<Found>>,
 ) -> Result<()> {
     let index = Sqlite::open(index, Access::Read)?;
     let seals = seals.map(|(me, rules)| index.seals(me, &rules)).transpose()?;
+    // to make them takes time
+    let seals = seals.filter(|seals| remember || !seals.is_empty());
     let mut batch = Vec::with_capacity(BATCH);
     let gone = || anyhow!("the comparison has ended");
     walk(root, starts, &mut Known { entries: Entries(&index), seals }, &mut |found| {

@@ -5,6 +5,7 @@
 //! grow by hundreds of megabytes. A page that is overtaken by a writer costs nothing worse than a plan
 //! that its executor finds out of date.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 
@@ -35,8 +36,6 @@ pub struct Groups<'a> {
     no_more_folders: bool,
     /// The memory of a page that is done with: to ask for it anew in each folder took a tenth of a reading.
     spare: Page,
-    /// Folders to come whose rows nobody wants, in path order.
-    left_out: VecDeque<SpacePath>,
     /// Finds the names in a folder that are worth reading, see [`Groups::only_scarce`].
     scarce: Option<String>,
     /// Finds the rows of a folder.
@@ -67,7 +66,6 @@ impl Sqlite {
             last_folder: None,
             no_more_folders: false,
             spare: Page::default(),
-            left_out: VecDeque::new(),
             scarce: None,
             rows: rows_of(ROW_COLUMNS, ""),
         }
@@ -232,12 +230,23 @@ impl Groups<'_> {
         }
     }
 
-    /// Leaves out what comes of the rows of `folder`, but not what is in the folders in it. To be asked in path order.
-    pub fn leave_out(&mut self, folder: &SpacePath) {
-        match self.stack.iter_mut().find(|frame| frame.path == *folder) {
-            Some(frame) => frame.leave_out(),
-            None => self.left_out.push_back(folder.clone()),
+    /// Leaves out what comes of the rows of `folder`, but not what is in the folders in it. False, and nothing is left
+    /// out, where folders before it come first.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn leave_out(&mut self, folder: &SpacePath) -> Result<bool> {
+        if let Some(frame) = self.stack.iter_mut().find(|frame| frame.path == *folder) {
+            frame.leave_out();
+            return Ok(true);
         }
+        self.look_ahead()?;
+        let Some((_, coming)) = self.folders.front() else { return Ok(true) };
+        let order = coming.as_slice().cmp(folder.key());
+        if order == Ordering::Equal {
+            self.folders.pop_front();
+        }
+        Ok(order != Ordering::Less)
     }
 
     /// Opens and reads folders until the innermost one has the next path; false when there is none.
@@ -320,10 +329,6 @@ impl Groups<'_> {
             {
                 frame.page.only(&group);
             }
-        }
-        while self.left_out.pop_front_if(|left_out| *left_out < frame.path).is_some() {}
-        if self.left_out.pop_front_if(|left_out| *left_out == frame.path).is_some() {
-            frame.leave_out();
         }
         self.stack.push(frame);
         true

@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use anyhow::Result;
 use rusqlite::{Transaction, TransactionBehavior, params};
 
+use super::settled::MOST;
 use super::sqlite::{BoxId, Sqlite};
 use crate::path::SpacePath;
 use crate::record::Sha1;
@@ -29,10 +30,11 @@ CREATE TABLE IF NOT EXISTS seals (
 /// The tables that [`Sqlite::set_seals`] makes.
 pub(super) const TABLES: [&str; 2] = ["sealed", "seals"];
 
-/// Rows written since, beyond which seals are not worth asking for.
-const MOST: i64 = 100_000;
 /// Seals read at once.
 const PAGE: usize = 1024;
+
+/// Folders in which there was nothing to tell, with their seals.
+pub type Clean = HashMap<SpacePath, Sha1>;
 
 /// The seals of a box that hold, asked for in path order.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl Sqlite {
         let mut seals = Seals { index: self, box_id, page: VecDeque::new(), written: HashSet::new(), no_more: true };
         let Some(seq) = self.looked_up_to(TABLES[0], box_id, rules)? else { return Ok(seals) };
         let many = "SELECT 1 FROM entries WHERE seq > ?1 LIMIT 1 OFFSET ?2";
-        seals.no_more = self.connection.prepare_cached(many)?.exists(params![seq, MOST])?;
+        seals.no_more = self.connection.prepare_cached(many)?.exists(params![seq, i64::try_from(MOST)?])?;
         if !seals.no_more {
             let mut statement = self.connection.prepare_cached("SELECT folder FROM entries WHERE seq > ?1")?;
             seals.written = statement.query_map([seq], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -68,7 +70,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// The index cannot be written, or is being written.
-    pub fn set_seals(&self, box_id: BoxId, rules: &str, seq: u64, new: &HashMap<SpacePath, Sha1>) -> Result<()> {
+    pub fn set_seals(&self, box_id: BoxId, rules: &str, seq: u64, new: &Clean) -> Result<()> {
         self.without_waiting(|index| {
             let transaction = Transaction::new_unchecked(&index.connection, TransactionBehavior::Immediate)?;
             transaction.execute_batch(SCHEMA)?;
@@ -89,12 +91,18 @@ impl Sqlite {
 }
 
 impl Seals<'_> {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.no_more && self.page.is_empty()
+    }
+
     /// Whether `seal` is what `folder` was left with.
     ///
     /// # Errors
     /// The index cannot be read.
     pub fn has(&mut self, folder: &SpacePath, seal: &Sha1) -> Result<bool> {
-        while !self.no_more || !self.page.is_empty() {
+        while !self.is_empty() {
             let Some((key, known)) = self.page.front() else {
                 self.read_from(folder)?;
                 continue;
@@ -143,9 +151,16 @@ mod tests {
             for _ in 0..read {
                 come.extend(groups.next().unwrap().map(|group| group.path.to_string()));
             }
-            groups.leave_out(&path("/a"));
-            groups.leave_out(&path("/c"));
-            groups.leave_out(&path("/d"));
+            // what is in the root comes first
+            if read == 0 {
+                assert!(!groups.leave_out(&path("/a")).unwrap());
+                assert_eq!(groups.next().unwrap().unwrap().path, path("/a/1"));
+            }
+            for folder in ["/a", "/c", "/d"] {
+                while !groups.leave_out(&path(folder)).unwrap() {
+                    come.extend(groups.next().unwrap().map(|group| group.path.to_string()));
+                }
+            }
             while let Some(group) = groups.next().unwrap() {
                 come.push(group.path.to_string());
             }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::ahead::{self, Ahead, Looks, Task};
 use super::folder::{self, Access, Look, Names};
 use super::ignored::{self, Rules};
-use super::seal::Sealer;
+use super::seal::seal;
 use super::{CARRIED_INDEX, COOKIE, Found, Item, STAGING, Tracked, Why};
 use crate::boxfs::is_own_name;
 use crate::path::{SEPARATOR, SpacePath};
@@ -50,7 +50,7 @@ pub fn walk(
     let starts = outermost(starts);
     let reach = if starts.is_empty() { Reach::Within } else { Reach::Above };
     let ahead = Ahead::new(device);
-    let mut eye = Eye { device, starts, rules: Rules::default(), sealer: Sealer::default(), ahead: &ahead, tracked, sink };
+    let mut eye = Eye { device, starts, rules: Rules::default(), ahead: &ahead, tracked, sink };
     let fd = folder::open(&root_fd, c".", reach.access()).with_context(named)?;
     let frame = eye.frame(SpacePath::root(), fd, reach, false).with_context(named)?;
     let frame = eye.with_rules(frame);
@@ -246,7 +246,6 @@ struct Eye<'a> {
     device: u64,
     starts: Vec<SpacePath>,
     rules: Rules,
-    sealer: Sealer,
     ahead: &'a Ahead,
     tracked: &'a mut dyn Tracked,
     sink: &'a mut dyn FnMut(Found) -> Result<()>,
@@ -415,7 +414,7 @@ impl Eye<'_> {
     }
 
     /// The seal of a folder, if it is neither empty nor too large and all that matters of what is in it is what lstat(2) says.
-    fn seal(&mut self, frame: &mut Frame) -> Option<Sha1> {
+    fn seal(&self, frame: &mut Frame) -> Option<Sha1> {
         let worth = (1..=ahead::NAMES_OF_ONE).contains(&frame.names.len());
         if !worth || frame.reach != Reach::Within || frame.ignored || frame.rules_error.is_some() {
             return None;
@@ -424,19 +423,17 @@ impl Eye<'_> {
             let unseen = (frame.looks.len()..).map_while(|at| frame.names.get(at)).map(|(name, _)| folder::look(fd, name));
             frame.looks.extend(unseen);
         }
-        let mut sealer = std::mem::take(&mut self.sealer);
-        let fits = frame.looks.iter().enumerate().all(|(at, look)| match (frame.names.get(at), look) {
-            (Some((name, _)), Ok(look)) => !self.is_ignored(frame, name, look) && sealer.add(name, look),
-            _ => false,
-        });
-        let seal = sealer.seal();
-        self.sealer = sealer;
-        fits.then_some(seal)
+        if self.ignores_any(frame) { None } else { seal(&frame.names, &frame.looks) }
     }
 
-    fn is_ignored(&self, folder: &Frame, name: &CStr, look: &Look) -> bool {
-        let is_dir = look.kind == FileType::Directory;
-        !self.rules.is_empty() && folder.path.join(name.to_bytes()).is_ok_and(|path| self.rules.ignore(&path, is_dir))
+    /// Whether anything in a folder that was looked at matches an ignore rule.
+    fn ignores_any(&self, frame: &Frame) -> bool {
+        let ignores = |(at, look): (usize, &Result<Look, Errno>)| {
+            let path = frame.names.get(at).and_then(|(name, _)| frame.path.join(name.to_bytes()).ok());
+            let is_dir = look.is_ok_and(|look| look.kind == FileType::Directory);
+            path.is_some_and(|path| self.rules.ignore(&path, is_dir))
+        };
+        !self.rules.is_empty() && frame.looks.iter().enumerate().any(ignores)
     }
 
     fn unreadable(&mut self, sight: &Sight<'_>, error: Errno) -> Result<Option<Frame>> {
