@@ -46,7 +46,7 @@ impl Sshd {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let address = SocketAddr::new(address, port);
             let mut started = Self::serve(sshd, dir.path(), address, enter, path, lines);
-            if wait_for(address, &mut started) {
+            if wait_for(address, &mut started, dir.path()) {
                 return Some(Self { dir, program: sshd.to_path_buf(), address, child: started.into() });
             }
             // somebody else took the port meanwhile
@@ -118,7 +118,7 @@ impl Sshd {
             let mut command = Command::new(&self.program);
             command.args(["-D", "-e", "-f"]).arg(self.dir.path().join("sshd.conf"));
             let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().unwrap()).spawn().unwrap();
-            if wait_for(self.address, &mut child) {
+            if wait_for(self.address, &mut child, self.dir.path()) {
                 *self.child.borrow_mut() = child;
                 return;
             }
@@ -150,13 +150,15 @@ fn children(parent: u32) -> Vec<u32> {
     .collect()
 }
 
-fn wait_for(address: SocketAddr, child: &mut Child) -> bool {
+/// Whether it serves in the end. That somebody answers is not enough: it may be another one, which took the same port first.
+fn wait_for(address: SocketAddr, child: &mut Child, dir: &Path) -> bool {
+    let listens = || std::fs::read_to_string(dir.join("log")).is_ok_and(|log| log.contains("Server listening on "));
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+        if listens() && TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(20));
