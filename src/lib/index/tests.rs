@@ -105,6 +105,19 @@ fn many_files_and_folders_come_in_pages() {
     let mut expected: Vec<_> = paths.iter().map(|p| SpacePath::from_spelled(p).unwrap()).collect();
     expected.sort();
     assert_eq!(found, expected);
+    let mut of_one = Vec::new();
+    let only = Select { boxes: vec!["y".to_owned()], ..Select::default() };
+    index
+        .range(&only, &mut |document| {
+            of_one.push(document.id());
+            Ok(())
+        })
+        .unwrap();
+    let ids = |name: &str| expected.iter().map(|path| format!("{name}:{path}")).collect::<Vec<_>>();
+    assert_eq!(of_one, ids("y"));
+    let both: Vec<_> = ids("x").into_iter().zip(ids("y")).flat_map(|(x, y)| [x, y]).collect();
+    let found: Vec<_> = all(&index).iter().map(|json| Document::from_json(json).unwrap().id()).collect();
+    assert_eq!(found, both);
 }
 
 #[test]
