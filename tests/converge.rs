@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt;
+
 use common::{TestBox, World, sync};
 use litter::record::Want;
 
@@ -78,6 +80,40 @@ fn a_touched_file_makes_no_version() {
     a.chmod("b", 0o640);
     assert_eq!(a.commit(), ["M  /b"]);
     assert_eq!(b.pull(), ["touch /b"]);
+    assert_eq!(a.tree(), b.tree());
+}
+
+#[test]
+fn a_chmod_that_was_not_committed_outlives_a_pull() {
+    let world = World::new();
+    let [a, b] = settled(&world, [("a", "complete"), ("b", "complete")]);
+    let mode = |one: &TestBox, name: &str| std::fs::metadata(one.at(name)).unwrap().mode() & 0o777;
+    b.chmod("b", 0o600).chmod("sub/a", 0o600);
+    a.write("b", "newer").mv("sub/a", "sub/z");
+    a.commit();
+    assert_eq!(b.pull(), ["replace /b", "move /sub/a /sub/z"]);
+    assert_eq!((b.read("b"), mode(&b, "b"), mode(&b, "sub/z")), ("newer".to_owned(), 0o600, 0o600));
+    assert_eq!(b.status(), ["M  /b", "M  /sub/z"]);
+    assert!(b.pull().is_empty());
+    b.commit();
+    assert_eq!(a.pull(), ["touch /b", "touch /sub/z"]);
+    assert_eq!(a.tree(), b.tree());
+    // names that are swapped, of which one is private
+    a.chmod("sub/z", 0o644).commit();
+    b.pull();
+    a.mv("b", "c").mv("sub/z", "b").mv("c", "sub/z").commit();
+    b.pull();
+    assert_eq!((mode(&b, "b"), mode(&b, "sub/z")), (0o644, 0o600));
+    assert!(b.status().is_empty());
+    assert_eq!(a.tree(), b.tree());
+    // two modes for one file
+    a.chmod("b", 0o755);
+    a.commit();
+    b.chmod("b", 0o640);
+    assert_eq!(b.pull(), ["touch /b"]);
+    assert_eq!((mode(&b, "b"), b.status()), (0o640, vec!["M  /b".to_owned()]));
+    b.commit();
+    assert_eq!(a.pull(), ["touch /b"]);
     assert_eq!(a.tree(), b.tree());
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use litter::chance;
 use litter::fetch::names::numbered_name;
 use litter::path::SpacePath;
-use litter::record::{Action, Attrs, Document, Entry, Extra, Ftype, Local, Mode, Sha1, Verb};
+use litter::record::{Action, Attrs, Document, Entry, Extra, Ftype, Local, Mode, Sha1, Verb, Was};
 use litter::stamp::Clock;
 use litter::version::Version;
 
@@ -188,6 +188,7 @@ impl<'a> Fetch<'a> {
             return failed("a folder above is not there, or a file");
         }
         let there = self.disk.look(&action.path).cloned();
+        let own_mode = self.own_mode(action);
         if there.is_some() && action.have.is_none() && !self.disk.lists(&action.path) {
             return failed("another name here differs only in case");
         }
@@ -199,11 +200,11 @@ impl<'a> Fetch<'a> {
                 }
                 let node = self.obtain(action)?;
                 self.disk.take(&action.path);
-                self.arrive(action, node)
+                self.arrive(action, node, own_mode)
             }
             Some(there) if there.content() == (action.ftype, action.sha1) => {
                 self.kept_before(action);
-                self.arrive(action, there.node)
+                self.arrive(action, there.node, own_mode)
             }
             Some(_) if action.action == Verb::Touch => left("modified since the last commit"),
             Some(_) => {
@@ -211,7 +212,7 @@ impl<'a> Fetch<'a> {
                 if let Some(out) = self.disk.take(&action.path) {
                     self.displaced(action, out);
                 }
-                self.arrive(action, node)
+                self.arrive(action, node, own_mode)
             }
             None => {
                 let deleted = action.have.is_some() && !self.vacated.contains(&action.path);
@@ -223,14 +224,36 @@ impl<'a> Fetch<'a> {
                     return left("deleted here and not committed");
                 }
                 let node = self.obtain(action)?;
-                self.arrive(action, node)
+                self.arrive(action, node, own_mode)
             }
         }
     }
 
-    fn arrive(&mut self, action: &Action, node: Node) -> Step<()> {
+    /// The mode that somebody gave a file here since the last commit.
+    fn own_mode(&self, action: &Action) -> Option<u32> {
+        let (at, had) = match action.action {
+            Verb::Replace | Verb::Touch => (Some(&action.path), action.have.clone()),
+            Verb::Move => {
+                let had = action.extra.get("source_have").map(|had| serde_json::from_value(had.clone()).unwrap());
+                (action.source.as_ref(), had)
+            }
+            _ => (None, None),
+        };
+        let (there, had): (_, Was) = (self.disk.look(at?)?, had?);
+        if action.action == Verb::Move && there.content() != (action.ftype, action.sha1) {
+            return None;
+        }
+        match there.node {
+            Node::File { mode, .. } if self.disk.fs.modes && had.ftype == Ftype::File && action.ftype == Ftype::File => {
+                Some(mode).filter(|mode| *mode != had.mode.0)
+            }
+            _ => None,
+        }
+    }
+
+    fn arrive(&mut self, action: &Action, node: Node, own_mode: Option<u32>) -> Step<()> {
         let node = match node {
-            Node::File { content, .. } => Node::File { content, mtime: action.mtime, mode: action.mode.0 },
+            Node::File { content, .. } => Node::File { content, mtime: action.mtime, mode: own_mode.unwrap_or(action.mode.0) },
             other => other,
         };
         self.disk.put(&action.path, node);

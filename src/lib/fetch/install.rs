@@ -2,6 +2,7 @@
 //! two names. What comes out of an exchange is looked at before it is given up (design section 10.1).
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -14,7 +15,7 @@ use super::{Fact, Run};
 use crate::boxfs::{Kind, Stat, shown};
 use crate::hash::{Hashed, hash_path};
 use crate::path::{SpacePath, escape};
-use crate::record::{Action, Attrs, Ftype, Verb};
+use crate::record::{Action, Attrs, Ftype, Mode, Verb, Was};
 use crate::version::Version;
 
 /// How often a destination that keeps changing is looked at again.
@@ -23,7 +24,7 @@ const TRIES: u32 = 3;
 impl Run<'_> {
     /// Puts the content of a step in its place, and returns what is to be recorded.
     pub(super) fn install(&mut self, slot: Slot) -> Result<Vec<Fact>> {
-        let Slot { action, seen, content, before: mut facts } = slot;
+        let Slot { mut action, seen, content, before: mut facts } = slot;
         if action.ftype == Ftype::Dir {
             return self.move_folder(&action);
         }
@@ -31,15 +32,52 @@ impl Run<'_> {
             Content::Staged(path) => Some(path.clone()),
             _ => None,
         };
-        let result = self.install_file(&action, seen, &content, &mut staged);
+        let (planned, own_mode) = (action.mode, self.own_mode(&action));
+        if let Some(mode) = own_mode {
+            self.report.notice(&format!("{}: mode {:04o} was not committed: it stays", action.path, mode.0));
+            Arc::make_mut(&mut action).mode = mode;
+        }
+        // at no instant may others read what the user has closed to them
+        let closed = match (own_mode, &staged) {
+            (Some(mode), Some(path)) => self.root.chmod(path, mode),
+            _ => Ok(()),
+        };
+        let result = closed.map_err(Into::into).and_then(|()| self.install_file(&action, seen, &content, &mut staged));
         if let Some(path) = &staged {
             self.staging.release(path);
             self.not_installed(&action, path, result.is_err())?;
         }
         let mut told = result?;
+        if own_mode.is_some() {
+            // so it still differs, and the next commit finds it
+            told.iter_mut().filter(|fact| fact.present && fact.path == action.path).for_each(|fact| fact.attrs.mode = planned);
+        }
         facts.retain(|fact| told.iter().all(|other| other.path != fact.path));
         facts.append(&mut told);
         Ok(facts)
+    }
+
+    /// The mode that a file has because somebody changed it here since the last commit: an edit of this box that newer
+    /// content from elsewhere does not undo.
+    fn own_mode(&self, action: &Action) -> Option<Mode> {
+        let (places, had) = match action.action {
+            Verb::Replace | Verb::Touch => ([Some(&action.path), None], action.have.clone()),
+            Verb::Move => {
+                let had = action.extra.get("source_have").and_then(|had| serde_json::from_value(had.clone()).ok());
+                // an interrupted run may have moved it
+                ([action.source.as_ref(), Some(&action.path)], had)
+            }
+            _ => return None,
+        };
+        let had: Was = had.filter(|had: &Was| (had.ftype, action.ftype) == (Ftype::File, Ftype::File))?;
+        let (place, there) = places.into_iter().flatten().find_map(|path| Some((path, self.root.lstat(path).ok()?)))?;
+        let modes = there.kind == Kind::File && self.root.traits().is_none_or(|traits| traits.modes);
+        if !modes || there.mode == had.mode || there.mode == action.mode {
+            return None;
+        }
+        // of two that change places, the other one may be there by now
+        let is_it = action.action != Verb::Move || self.is_source_right(action, place).is_ok_and(|hashed| hashed.is_some());
+        is_it.then_some(there.mode)
     }
 
     /// What is staged and was not put in place stays for the next run after a failure, but what was
