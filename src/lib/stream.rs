@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use self::ahead::ahead;
+pub use self::ahead::{ahead, widen};
 
 /// Longest line that is accepted, in bytes. A path is at most 4 KiB (24 KiB when every byte is
 /// escaped twice), so this leaves room for whatever a newer ltr adds.

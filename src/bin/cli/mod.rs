@@ -257,7 +257,9 @@ pub fn stdin() -> BufReader<StdinLock<'static>> {
 /// Standard input, read ahead by a thread of its own.
 pub fn stdin_ahead() -> io::Result<Box<dyn BufRead>> {
     let stdin = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    litter::stream::ahead(stdin()?, stdin)
+    let input = stdin()?;
+    litter::stream::widen(&input);
+    litter::stream::ahead(input, stdin)
 }
 
 /// What keeps this program from its work may have kept the one that writes to it from its own: where that cut its

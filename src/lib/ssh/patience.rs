@@ -17,16 +17,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::stream::widen;
+
 /// How long a machine may say nothing where nobody has said otherwise.
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes a second that the slowest disk reads: work that is no silence.
 const SLOWEST: u64 = 4_000_000;
 /// How often it is looked whether a program has ended, where the system does not tell.
 const LOOK: Duration = Duration::from_millis(10);
-/// Bytes that a pipe from another machine may hold: as many as Linux gives everybody. What does not fit in ssh keeps in
-/// a buffer that it copies whenever that grows (sshbuf.c): half a second of a processor for 20,000 files of 4 KiB, and
-/// a fifth less with this.
-const PIPE: usize = 1 << 20;
 
 /// What both directions of a program on another machine share.
 #[derive(Debug)]
@@ -134,8 +132,7 @@ impl<T> Patient<T> {
 
 impl Patient<ChildStdout> {
     pub(crate) fn output(pipe: ChildStdout, life: &Arc<Life>) -> Self {
-        // where it may not, it is slower
-        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+        widen(&pipe);
         Self { pipe, life: Arc::clone(life) }
     }
 }

@@ -3,12 +3,24 @@
 //! before it in a commit stood still, a fifth of the time.
 
 use std::io::{self, BufRead, Read};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Builder;
 
 /// Bytes read at a time, what a pipe holds; and how many such blocks are read ahead at most.
 const BLOCK: usize = 64 << 10;
 const BLOCKS: usize = 64;
+
+/// Bytes that a pipe to or from another machine may hold: as many as Linux gives everybody. What does not fit in, ssh
+/// and sshd keep in a buffer that they copy whenever that grows (sshbuf.c): half a second of a processor for 20,000 files
+/// of 4 KiB, and a fifth less with this; a tenth of a second for the documents of these.
+const PIPE: usize = 1 << 20;
+
+/// Has `pipe` hold as much as it may.
+pub fn widen(pipe: &impl AsFd) {
+    // where it is no pipe, or may not, it is slower
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
+}
 
 /// A buffered reader of what a thread has read.
 pub struct Ahead {
