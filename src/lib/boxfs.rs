@@ -6,6 +6,7 @@
 //! everything happens relative to that descriptor by the last name, which is never followed.
 
 mod change;
+mod clock;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +18,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode as Bits, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 pub use self::change::set_mtime_of;
+pub use self::clock::Moment;
 use crate::fsinfo::FsTraits;
 use crate::path::{SEPARATOR, SpacePath};
 use crate::record::{Ftype, Local, Mode};
@@ -208,14 +209,6 @@ impl BoxRoot {
     #[must_use]
     pub fn traits(&self) -> Option<FsTraits> {
         *self.traits.get_or_init(|| FsTraits::of(&self.fd).ok())
-    }
-
-    /// How far apart two writes must be to have different times: the granularity of the file system, 2 s
-    /// on FAT, and a kernel tick at least, which is 10 ms at most, with some room.
-    #[must_use]
-    pub fn tick(&self) -> Duration {
-        let granularity = self.traits().map_or(Duration::ZERO, |traits| Duration::from_nanos(traits.granularity_ns));
-        granularity.max(Duration::from_millis(20))
     }
 
     /// Bytes that this user may still write on the box's file system.

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sha1::Digest;
 
@@ -82,7 +82,7 @@ pub fn hash_path(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
 /// As [`hash_path`].
 pub fn hash_file(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
     for _ in 0..TRIES {
-        let begun = SystemTime::now();
+        let begun = root.next_time();
         let (mut file, before) = root.open_seen(path)?;
         let named = mime_of_name(path.name());
         let (sha1, first) = read_all(&mut file, before.size, if named.is_none() { MAGIC } else { 0 })?;
@@ -100,7 +100,7 @@ pub fn hash_file(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
 /// As [`hash_path`].
 pub fn hash_symlink(root: &BoxRoot, path: &SpacePath) -> io::Result<Hashed> {
     for _ in 0..TRIES {
-        let (begun, before) = (SystemTime::now(), root.lstat(path)?);
+        let (begun, before) = (root.next_time(), root.lstat(path)?);
         let target = root.readlink(path)?;
         if root.lstat(path)?.unchanged(&before) {
             let racy = is_racy(&before, begun, root);
@@ -145,21 +145,21 @@ fn read_into(buffer: &mut [u8], file: &mut File, size: u64, magic: usize) -> io:
     Ok((hasher.finish(), first))
 }
 
-/// Whether a file of `root` that looks like `stat` may have been written after `begun` without a new
-/// time: the racy-git problem (git, Documentation/technical/racy-git).
+/// Whether a file of `root` that looks like `stat` may be written without a new time once [`BoxRoot::next_time`] was
+/// `begun`: the racy-git problem (git, Documentation/technical/racy-git).
 #[must_use]
-pub fn is_racy(stat: &Stat, begun: SystemTime, root: &BoxRoot) -> bool {
-    racy(stat, begun, root.tick(), root.traits().is_some_and(|traits| traits.stable_ids))
+pub fn is_racy(stat: &Stat, begun: Duration, root: &BoxRoot) -> bool {
+    racy(stat, begun, root.traits().is_some_and(|traits| traits.stable_ids))
 }
 
 /// Where the ctime can be relied upon it decides alone, for nobody can set it: a file that came with an
 /// mtime ahead of the clock would else be hashed for years. Elsewhere such an mtime says nothing, and the
-/// file stays suspect.
-fn racy(stat: &Stat, begun: SystemTime, tick: Duration, stable_ctime: bool) -> bool {
-    let begun = begun.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let safe = begun.saturating_sub(tick);
-    let changed = if stable_ctime { (stat.ctime, stat.ctime_nsec) } else { (stat.mtime, stat.mtime_nsec) };
-    changed >= (i64::try_from(safe.as_secs()).unwrap_or(i64::MAX), safe.subsec_nanos())
+/// file stays suspect. A whole second may be all that the file system keeps, as ext4 with inodes of 128 bytes
+/// (ext4(5)): then it stands for any time within it.
+fn racy(stat: &Stat, begun: Duration, stable_ctime: bool) -> bool {
+    let (second, nsec) = if stable_ctime { (stat.ctime, stat.ctime_nsec) } else { (stat.mtime, stat.mtime_nsec) };
+    let changed = (second, if nsec == 0 { u32::MAX } else { nsec });
+    changed >= (i64::try_from(begun.as_secs()).unwrap_or(i64::MAX), begun.subsec_nanos())
 }
 
 thread_local! {
@@ -191,6 +191,8 @@ fn mime_of_content(first: &[u8]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -228,22 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn racy_is_what_is_not_older_than_a_tick() {
+    fn racy_is_what_could_be_written_once_more_at_its_time() {
         let dir = tempfile::tempdir().unwrap();
         let stat = BoxRoot::open(dir.path()).unwrap().lstat(&SpacePath::root()).unwrap();
-        let begun = UNIX_EPOCH + Duration::from_millis(10_500);
-        let tick = Duration::from_millis(20);
-        for (nsec, expected) in [(479_999_999, false), (480_000_000, true), (500_000_000, true), (900_000_000, true)] {
+        let begun = Duration::from_millis(10_480);
+        for (nsec, expected) in [(479_999_999, false), (480_000_000, true), (900_000_000, true), (0, true)] {
             let by_ctime = Stat { mtime: 0, mtime_nsec: 0, ctime: 10, ctime_nsec: nsec, ..stat };
-            assert_eq!(racy(&by_ctime, begun, tick, true), expected, "ctime {nsec}");
+            assert_eq!(racy(&by_ctime, begun, true), expected, "ctime {nsec}");
             let by_mtime = Stat { mtime: 10, mtime_nsec: nsec, ctime: 0, ctime_nsec: 0, ..stat };
-            assert_eq!(racy(&by_mtime, begun, tick, false), expected, "mtime {nsec}");
+            assert_eq!(racy(&by_mtime, begun, false), expected, "mtime {nsec}");
         }
         let ahead = Stat { mtime: 4_000_000_000, ctime: 9, ..stat };
-        assert!(!racy(&ahead, begun, tick, true), "the ctime alone decides");
-        assert!(racy(&ahead, begun, tick, false), "nothing else is known");
+        assert!(!racy(&ahead, begun, true), "the ctime alone decides");
+        assert!(racy(&ahead, begun, false), "nothing else is known");
         let back = Stat { mtime: 0, ctime: 4_000_000_000, ..stat };
-        assert!(racy(&back, begun, tick, true) && !racy(&back, begun, tick, false));
+        assert!(racy(&back, begun, true) && !racy(&back, begun, false));
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::boxfs::Moment;
     use crate::hash::sha1_of;
     use crate::record::{Attrs, Extra};
     use crate::stamp::Stamp;
@@ -92,7 +93,7 @@ mod tests {
         // what sets the time back sets the ctime
         let file = std::fs::File::options().write(true).open(dir.path().join("a")).unwrap();
         let before = file.metadata().unwrap();
-        std::thread::sleep(root.tick());
+        root.wait_past(Moment::now());
         std::io::Write::write_all(&mut &file, b"HELLO").unwrap();
         crate::boxfs::set_mtime_of(&file, before.mtime(), u32::try_from(before.mtime_nsec()).unwrap()).unwrap();
         let edited = root.lstat(&path).unwrap();

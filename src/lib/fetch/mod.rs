@@ -43,7 +43,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, json};
 
-use crate::boxfs::{BoxRoot, STAGING, Stat, shown};
+use crate::boxfs::{BoxRoot, Moment, STAGING, Stat, shown};
 use crate::cookie::Cookie;
 use crate::couch::places::Places;
 use crate::exit::Exit;
@@ -418,7 +418,7 @@ struct Output<W: Write> {
 /// What is to be told of a step.
 struct Told {
     /// When its files were last touched, at the latest.
-    touched: Instant,
+    touched: Moment,
     facts: Vec<Fact>,
     action: Option<Action>,
 }
@@ -426,12 +426,12 @@ struct Told {
 impl<W: Write> Output<W> {
     /// A step was carried out.
     fn done(&mut self, facts: Vec<Fact>, action: Action) {
-        self.queue.push(Told { touched: Instant::now(), facts, action: Some(action) });
+        self.queue.push(Told { touched: Moment::now(), facts, action: Some(action) });
     }
 
     /// Something of a step that is told at another time is now so.
     fn finished(&mut self, fact: Fact) {
-        self.queue.push(Told { touched: Instant::now(), facts: vec![fact], action: None });
+        self.queue.push(Told { touched: Moment::now(), facts: vec![fact], action: None });
     }
 
     /// Writes what was done since the last time, when it is on the disk.
@@ -453,14 +453,11 @@ impl<W: Write> Output<W> {
         for record in std::mem::take(&mut run.verified) {
             self.writer.put(&Tagged { kind: "verified", record: &record })?;
         }
-        let tick = run.root.tick();
-        let tick = tick + tick / 4;
         // memory does not grow with the plan, be a tick as long as on FAT
         if let Some(last) = self.queue.last().filter(|_| all || self.queue.len() > UNTOLD) {
-            std::thread::sleep(tick.saturating_sub(last.touched.elapsed()));
+            run.root.wait_past(last.touched);
         }
-        let now = Instant::now();
-        let old = self.queue.partition_point(|told| now.duration_since(told.touched) >= tick);
+        let old = self.queue.partition_point(|told| run.root.is_past(told.touched));
         let young = self.queue.split_off(old);
         for Told { facts, action, .. } in std::mem::replace(&mut self.queue, young) {
             for fact in facts {
@@ -477,10 +474,10 @@ impl<W: Write> Output<W> {
 
 impl Run<'_> {
     fn entry(&mut self, fact: Fact) -> Entry {
-        let now = SystemTime::now();
+        let (now, next_time) = (SystemTime::now(), self.root.next_time());
         let local = fact.stat.map(|stat| {
             let same = self.root.lstat(&fact.path).is_ok_and(|s| s.unchanged(&stat));
-            stat.local(!same || is_racy(&stat, now, self.root))
+            stat.local(!same || is_racy(&stat, next_time, self.root))
         });
         Entry {
             box_name: self.box_name.to_owned(),
