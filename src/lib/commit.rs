@@ -93,7 +93,9 @@ pub fn settle<R: BufRead, W: Write>(
         } else if still_purged(commit, &record) {
             record.status = Some("p".to_owned());
         }
-        let recorded = record.change.is_some() && !matches!(record.status.as_deref(), Some("C" | "p"));
+        // of a suspect that is as it was only the local facts are
+        let changes = !matches!(record.change, None | Some(Change::Suspect));
+        let recorded = changes && !matches!(record.status.as_deref(), Some("C" | "p"));
         if recorded || !changed {
             writer.put(&record)?;
         }
