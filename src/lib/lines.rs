@@ -36,12 +36,13 @@ pub(crate) fn lines<T: Send, W: Write + Send>(
     let writer = Mutex::new(writer);
     let write_all = |batch: Vec<T>| {
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        batch.into_iter().try_for_each(|item| write(item, &mut writer))
+        batch.into_iter().try_for_each(|item| write(item, &mut writer))?;
+        writer.flush()
     };
     std::thread::scope(|scope| {
         let mut lines = Lines { scope, write: &write_all, batch: Vec::new(), thread: None };
         look_up(&mut lines)?;
-        lines.end()
+        lines.finish()
     })?;
     Ok(writer.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
@@ -56,8 +57,15 @@ impl<'s, T: Send> Lines<'s, '_, T> {
         if self.batch.len() < BATCH { Ok(()) } else { self.hand_over() }
     }
 
-    fn hand_over(&mut self) -> Result<()> {
+    /// Has the ones so far written, and does not wait for it.
+    ///
+    /// # Errors
+    /// As [`Lines::put`].
+    pub(crate) fn hand_over(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
         if self.thread.is_none() {
             self.thread = self.start();
         }
@@ -82,8 +90,11 @@ impl<'s, T: Send> Lines<'s, '_, T> {
         thread.join().map_err(|_| anyhow!("the thread that writes has ended"))?
     }
 
-    /// Has the last ones written, which is all where they are few.
-    fn end(mut self) -> Result<()> {
+    /// Has the last ones written, which is all where they are few, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Lines::put`].
+    pub(crate) fn finish(&mut self) -> Result<()> {
         if self.thread.is_some() {
             self.hand_over()?;
             return self.join();

@@ -1,7 +1,5 @@
 //! Folders: made open to their owner, so that they can be filled, and given their modes at the end.
 
-use std::io::Write;
-
 use anyhow::{Result, bail};
 
 use super::examine::{in_the_way, is_known};
@@ -93,14 +91,14 @@ impl Run<'_> {
     }
 
     /// Gives folders their modes and times, the deepest first; only then they are as the index may say.
-    pub(super) fn finish_folders<W: Write>(&mut self, plan: &Plan, steps: &[u64], output: &mut Output<W>) -> Result<()> {
+    pub(super) fn finish_folders(&mut self, plan: &Plan, steps: &[u64], output: &mut Output<'_, '_, '_>) -> Result<()> {
         for &step in steps.iter().rev() {
             let action = plan.action(step)?;
             match set_attributes(self.root, &action.path, &action) {
                 Ok((stat, refused)) => output.finished(self.as_it_is(&action, stat, refused)),
                 Err(e) => self.fail(&action.path, &e.into()),
             }
-            if output.queue.len() >= super::batch::BATCH_FILES {
+            if output.is_full() {
                 output.emit(self)?;
             }
         }

@@ -18,6 +18,7 @@ mod journal;
 mod look;
 pub(crate) mod movers;
 pub mod names;
+mod output;
 mod plan;
 pub(crate) mod program;
 mod recover;
@@ -37,23 +38,23 @@ mod window;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, Write};
-use std::time::{Instant, SystemTime};
+use std::sync::Mutex;
+use std::time::Instant;
 
 use anyhow::Result;
-use serde::Serialize;
 use serde_json::{Map, json};
 
-use crate::boxfs::{BoxRoot, Moment, STAGING, Stat, shown};
+use crate::boxfs::{BoxRoot, STAGING, Stat, shown};
 use crate::cookie::Cookie;
 use crate::couch::places::Places;
 use crate::exit::Exit;
-use crate::hash::is_racy;
+use crate::lines::lines;
 use crate::path::SpacePath;
-use crate::record::{Action, ActionTag, Attrs, Document, Entry, Extra, Ftype, Sha1, Source, Verb};
+use crate::record::{Action, Attrs, Ftype, Sha1, Source, Verb};
 use crate::report::Report;
 use crate::ssh::Ssh;
 use crate::stamp::Clock;
-use crate::stream::{ErrorRecord, Tagged, Writer};
+use crate::stream::{ErrorRecord, Writer};
 use crate::version::Version;
 
 pub use foreign::stage;
@@ -61,6 +62,7 @@ pub use look::vouched;
 pub use verify::verify_stream;
 
 use movers::Movers;
+use output::{Output, Teller, Verified};
 use plan::Plan;
 use sources::Sources;
 use staging::Staging;
@@ -122,7 +124,7 @@ pub struct Options<'a> {
 /// # Errors
 /// The plan is cut short, damaged, not for this box, would remove too much or does not fit: then
 /// nothing was touched. The output cannot be written.
-pub fn fetch<R: BufRead, W: Write>(
+pub fn fetch<R: BufRead, W: Write + Send>(
     root: &BoxRoot,
     input: R,
     output: W,
@@ -155,7 +157,7 @@ pub fn check<R: BufRead>(root: &BoxRoot, input: R, spool: File, bounds: &Bounds<
 
 /// What [`fetch`] does with a plan that is whole.
 #[allow(clippy::too_many_arguments, reason = "half of what fetch was given, and what it made of the other half")]
-fn carry_out<W: Write>(
+fn carry_out<W: Write + Send>(
     root: &BoxRoot,
     box_name: &str,
     mut plan: Plan,
@@ -166,15 +168,15 @@ fn carry_out<W: Write>(
     report: &mut dyn Report,
 ) -> Result<Exit> {
     plan.guard(root, &options.bounds)?;
-    let mut output = Output { writer: Writer::new(output), queue: Vec::new() };
+    let mut writer = Writer::new(output);
     for bad in &plan.bad {
         report.failure(&bad.path, &bad.error);
     }
     for error in plan.errors.iter().chain(&plan.bad) {
-        output.writer.put_error(error)?;
+        writer.put_error(error)?;
     }
     for &offset in &plan.foreign {
-        output.writer.put_raw(&plan.line(offset)?)?;
+        writer.put_raw(&plan.line(offset)?)?;
     }
     // with nothing to do there may be something to put right
     let left = SpacePath::from_relative(STAGING.as_bytes()).is_ok_and(|at| root.look(&at).is_ok_and(|s| s.is_some()));
@@ -182,9 +184,7 @@ fn carry_out<W: Write>(
         let staging = Staging::open(root)?;
         let mut run = Run {
             root,
-            box_name,
             staging,
-            clock: &mut *me.clock,
             actor: me.actor,
             commit: me.commit,
             report,
@@ -212,22 +212,31 @@ fn carry_out<W: Write>(
             begun: Instant::now(),
             transfers: BTreeMap::new(),
         };
-        run.passes(&plan, options, &mut output)?;
-        output.emit(&mut run)?;
+        // what it looks at is not what the run has before it
+        let own = root.another();
+        let root = own.as_ref().unwrap_or(root);
+        let teller = Teller { root, box_name, commit: me.commit, clock: Mutex::new(&mut *me.clock) };
+        writer = lines(
+            writer,
+            |line, writer| teller.write(line, writer),
+            |lines| {
+                let mut output = Output::new(lines);
+                run.passes(&plan, options, &mut output)?;
+                output.emit(&mut run)
+            },
+        )?;
         for (name, transferred) in &run.transfers {
-            output.writer.put(&json!({"type": "transfer", "box": name, "files": transferred.files, "bytes": transferred.bytes, "ms": transferred.ms}))?;
+            writer.put(&json!({"type": "transfer", "box": name, "files": transferred.files, "bytes": transferred.bytes, "ms": transferred.ms}))?;
         }
     }
-    let errors = output.writer.end(Map::new())?;
+    let errors = writer.end(Map::new())?;
     Ok(Exit::of_failures(errors))
 }
 
 /// What the steps of one run share.
 struct Run<'a> {
     root: &'a BoxRoot,
-    box_name: &'a str,
     staging: Staging<'a>,
-    clock: &'a mut Clock,
     actor: u32,
     commit: u64,
     report: &'a mut dyn Report,
@@ -279,17 +288,6 @@ struct Transferred {
     ms: u64,
 }
 
-/// Another box was seen to hold a content: later that may have to do, when it is out of reach. A record
-/// of the type `verified`.
-#[derive(Debug, Serialize)]
-struct Verified {
-    #[serde(rename = "box")]
-    box_name: String,
-    sha1: Sha1,
-    /// When, in milliseconds since 1970.
-    ms: u64,
-}
-
 /// One thing that is now so at a path.
 #[derive(Clone)]
 struct Fact {
@@ -322,7 +320,7 @@ impl Fact {
 }
 
 impl<'a> Run<'a> {
-    fn passes<W: Write>(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<W>) -> Result<()> {
+    fn passes(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<'_, '_, '_>) -> Result<()> {
         self.recover(plan)?;
         let (mut folders, mut deferred) = (Vec::new(), Vec::new());
         self.forward(plan, &plan.forward, &mut folders, Some(&mut deferred), options, output)?;
@@ -336,14 +334,14 @@ impl<'a> Run<'a> {
     }
 
     /// Everything but removes and the modes of folders. `deferred` takes steps that removes precede.
-    fn forward<W: Write>(
+    fn forward(
         &mut self,
         plan: &Plan,
         steps: &[u64],
         folders: &mut Vec<u64>,
         deferred: Option<&mut Vec<u64>>,
         options: &Options<'_>,
-        output: &mut Output<W>,
+        output: &mut Output<'_, '_, '_>,
     ) -> Result<()> {
         let (tell, events) = std::sync::mpsc::channel();
         let movers = Movers::new(self.staging.shelf(), options.jobs, options.limit, steps.len(), tell);
@@ -355,14 +353,14 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn steps<W: Write>(
+    fn steps(
         &mut self,
         plan: &Plan,
         steps: &[u64],
         folders: &mut Vec<u64>,
         mut deferred: Option<&mut Vec<u64>>,
         window: &mut Window<'_, '_, '_>,
-        output: &mut Output<W>,
+        output: &mut Output<'_, '_, '_>,
     ) -> Result<()> {
         for &step in steps {
             let action = plan.action(step)?;
@@ -377,7 +375,7 @@ impl<'a> Run<'a> {
                     folders.push(step);
                     kept.into_iter().for_each(|fact| output.finished(fact));
                     // its entry follows when it has its mode
-                    output.writer.put(&Action { kind: ActionTag::Done, ..action })?;
+                    output.begun(action)?;
                 }
                 continue;
             }
@@ -403,94 +401,5 @@ impl<'a> Run<'a> {
         self.failures += 1;
         self.report.failure(&shown(path), &cause);
         self.failed.push(ErrorRecord { path: path.spelled(), error: cause });
-    }
-}
-
-/// Steps that were carried out and not told yet, at most.
-const UNTOLD: usize = 8 * batch::BATCH_FILES;
-
-/// What is told of steps that were carried out.
-struct Output<W: Write> {
-    writer: Writer<W>,
-    queue: Vec<Told>,
-}
-
-/// What is to be told of a step.
-struct Told {
-    /// When its files were last touched, at the latest.
-    touched: Moment,
-    facts: Vec<Fact>,
-    action: Option<Action>,
-}
-
-impl<W: Write> Output<W> {
-    /// A step was carried out.
-    fn done(&mut self, facts: Vec<Fact>, action: Action) {
-        self.queue.push(Told { touched: Moment::now(), facts, action: Some(action) });
-    }
-
-    /// Something of a step that is told at another time is now so.
-    fn finished(&mut self, fact: Fact) {
-        self.queue.push(Told { touched: Moment::now(), facts: vec![fact], action: None });
-    }
-
-    /// Writes what was done since the last time, when it is on the disk.
-    fn emit(&mut self, run: &mut Run<'_>) -> Result<()> {
-        if !self.queue.is_empty() {
-            // or the index would outlive the rename that it tells of, when the power fails
-            run.root.sync()?;
-        }
-        self.tell(run, true)
-    }
-
-    /// Writes what was done, which is on the disk. First the clock has to move on by a tick: a file
-    /// that still looks the same then cannot be edited later without looking different. Unless `all` is
-    /// to be told, what is younger than that waits for the next time.
-    fn tell(&mut self, run: &mut Run<'_>, all: bool) -> Result<()> {
-        for failure in std::mem::take(&mut run.failed) {
-            self.writer.put_error(&failure)?;
-        }
-        for record in std::mem::take(&mut run.verified) {
-            self.writer.put(&Tagged { kind: "verified", record: &record })?;
-        }
-        // memory does not grow with the plan, be a tick as long as on FAT
-        if let Some(last) = self.queue.last().filter(|_| all || self.queue.len() > UNTOLD) {
-            run.root.wait_past(last.touched);
-        }
-        let old = self.queue.partition_point(|told| run.root.is_past(told.touched));
-        let young = self.queue.split_off(old);
-        for Told { facts, action, .. } in std::mem::replace(&mut self.queue, young) {
-            for fact in facts {
-                let entry = run.entry(fact);
-                self.writer.put(&Document::Entry(entry))?;
-            }
-            if let Some(action) = action {
-                self.writer.put(&Action { kind: ActionTag::Done, ..action })?;
-            }
-        }
-        self.writer.flush()
-    }
-}
-
-impl Run<'_> {
-    fn entry(&mut self, fact: Fact) -> Entry {
-        let (now, next_time) = (SystemTime::now(), self.root.next_time());
-        let local = fact.stat.map(|stat| {
-            let same = self.root.lstat(&fact.path).is_ok_and(|s| s.unchanged(&stat));
-            stat.local(!same || is_racy(&stat, next_time, self.root))
-        });
-        Entry {
-            box_name: self.box_name.to_owned(),
-            path: fact.path,
-            attrs: fact.attrs,
-            present: fact.present,
-            purged: fact.purged,
-            moved: fact.moved,
-            commit: fact.commit.unwrap_or(self.commit),
-            version: fact.version,
-            stamp: self.clock.tick(now),
-            local,
-            extra: Extra::new(),
-        }
     }
 }

@@ -6,7 +6,7 @@
 //! a failure until somebody has looked.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -96,7 +96,7 @@ impl Run<'_> {
     }
 
     /// Finds a place for what an interrupted run displaced, and no step of this one explained.
-    pub(super) fn settle_rest<W: Write>(&mut self, output: &mut Output<W>) -> Result<()> {
+    pub(super) fn settle_rest(&mut self, output: &mut Output<'_, '_, '_>) -> Result<()> {
         for (path, slots) in std::mem::take(&mut self.displaced) {
             for slot in slots {
                 if self.failed_at.contains(&path) {
@@ -118,7 +118,7 @@ impl Run<'_> {
         output.emit(self)
     }
 
-    fn settle_one<W: Write>(&mut self, slot: &SpacePath, path: &SpacePath, output: &mut Output<W>) {
+    fn settle_one(&mut self, slot: &SpacePath, path: &SpacePath, output: &mut Output<'_, '_, '_>) {
         match self.find_a_place(slot, path) {
             Ok(Some(fact)) => output.finished(fact),
             Ok(None) => {}

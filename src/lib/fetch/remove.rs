@@ -1,10 +1,7 @@
 //! Removing copies: the deepest first, each verified, and only while enough others are.
 
-use std::io::Write;
-
 use anyhow::{Context, Result, bail};
 
-use super::batch::BATCH_FILES;
 use super::examine::{in_the_way, is_content};
 use super::holders::Holders;
 use super::plan::Plan;
@@ -15,7 +12,7 @@ use crate::record::{Action, Ftype};
 
 impl Run<'_> {
     /// Carries out the removes of a plan, in reverse order.
-    pub(super) fn removes<W: Write>(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<W>) -> Result<()> {
+    pub(super) fn removes(&mut self, plan: &Plan, options: &Options<'_>, output: &mut Output<'_, '_, '_>) -> Result<()> {
         let mut holders = Holders::default();
         for &step in plan.removes.iter().rev() {
             let action = plan.action(step)?;
@@ -24,7 +21,7 @@ impl Run<'_> {
                 Ok(false) => {}
                 Err(e) => self.fail(&action.path, &e),
             }
-            if output.queue.len() >= BATCH_FILES {
+            if output.is_full() {
                 output.emit(self)?;
             }
         }

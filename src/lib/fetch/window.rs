@@ -2,7 +2,6 @@
 //! them are synced, put in their places and told. They are completed in the order of the plan.
 
 use std::collections::{HashSet, VecDeque};
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread::Scope;
@@ -50,12 +49,7 @@ impl<'s, 'e, 'a> Window<'s, 'e, 'a> {
 
 impl Run<'_> {
     /// Takes a step up; what is on this machine is staged at once.
-    pub(super) fn add<W: Write>(
-        &mut self,
-        window: &mut Window<'_, '_, '_>,
-        action: Action,
-        output: &mut Output<W>,
-    ) -> Result<()> {
+    pub(super) fn add(&mut self, window: &mut Window<'_, '_, '_>, action: Action, output: &mut Output<'_, '_, '_>) -> Result<()> {
         self.heed_all(window)?;
         if !is_plain(&action) {
             // it looks at what other steps have left
@@ -125,7 +119,7 @@ impl Run<'_> {
     }
 
     /// Completes all that is on its way, and tells of it.
-    pub(super) fn flush<W: Write>(&mut self, window: &mut Window<'_, '_, '_>, output: &mut Output<W>) -> Result<()> {
+    pub(super) fn flush(&mut self, window: &mut Window<'_, '_, '_>, output: &mut Output<'_, '_, '_>) -> Result<()> {
         self.close_batch(window);
         window.movers.no_more();
         self.complete(window, 0, output)?;
@@ -133,7 +127,7 @@ impl Run<'_> {
     }
 
     /// Completes batches, the first first, until no more than `left` are on their way.
-    fn complete<W: Write>(&mut self, window: &mut Window<'_, '_, '_>, left: usize, output: &mut Output<W>) -> Result<()> {
+    fn complete(&mut self, window: &mut Window<'_, '_, '_>, left: usize, output: &mut Output<'_, '_, '_>) -> Result<()> {
         while window.batches.len() > left {
             self.wait_for(window, |window| window.batches.front().is_none_or(|batch| batch.waiting == 0))?;
             self.copy_twins(window)?;
@@ -143,11 +137,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn put_in_place<W: Write>(&mut self, batch: Batch, output: &mut Output<W>) -> Result<()> {
+    fn put_in_place(&mut self, batch: Batch, output: &mut Output<'_, '_, '_>) -> Result<()> {
         if batch.slots.iter().any(|s| matches!(s.content, Content::Staged(_))) {
             // what the batch before has renamed is on the disk then as well
             self.root.sync()?;
-            output.tell(self, false)?;
+            output.tell(self)?;
         }
         for slot in batch.slots {
             if matches!(slot.content, Content::Failed) {

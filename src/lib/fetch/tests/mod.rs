@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::hash::sha1_of;
+use crate::record::Document;
 use crate::report::Collected;
 use crate::stamp::Stamp;
 
@@ -175,15 +176,12 @@ impl World {
     /// The same in another box.
     pub(super) fn with_run_of<T>(&self, name: &str, work: impl FnOnce(&mut Run<'_>) -> T) -> T {
         let root = BoxRoot::open(&self.at(name)).unwrap();
-        let mut clock = Clock::new(7, Stamp::default());
         let ssh = Ssh::new("ssh", true).unwrap();
         let options = options(&ssh);
         let mut report = Collected::default();
         let mut run = Run {
             root: &root,
-            box_name: name,
             staging: Staging::open(&root).unwrap(),
-            clock: &mut clock,
             actor: 0xaaaa_aaaa,
             commit: 16,
             report: &mut report,
